@@ -1,0 +1,61 @@
+#pragma once
+// Softmax attention that never stores the [rows, keys] matrix, and the statistics of it that
+// pruning and attention maps need, recomputed from query, key and log-sum-exp for chosen rows and
+// columns only.
+
+#include <span>
+
+#include "kernels/context.h"
+#include "kernels/ops/attention/kv_view.h"
+
+namespace fovea {
+
+enum class MaskKind {
+  full,    // every row sees every key
+  causal,  // of n rows over `length` keys, row r sees keys 0 .. length - n + r
+};
+
+struct AttentionArgs {
+  ConstTensorView query;  // [rows, heads, head_dim] f32: the rows of all sequences, one after another
+  /// Row range of each sequence: sequence s owns rows [row_offsets[s], row_offsets[s + 1]).
+  std::span<const std::int32_t> row_offsets;
+  std::span<const KvView> kv;  // one per sequence; heads is a multiple of kv_heads
+  MaskKind mask = MaskKind::causal;
+  float scale = 1.0f;  // multiplies q.k before the softmax
+  /// Optional, one pointer per sequence (or an empty span): f32 [length], added to the scaled logit
+  /// of every row (proportional attention of merged tokens, biases of debiasing methods).
+  std::span<const float* const> key_bias;
+  TensorView out;  // [rows, heads, head_dim] f32
+  /// [heads, rows] f32, natural logarithm, scale and bias included; empty when nobody asks.
+  TensorView lse;
+};
+
+/// Errors: usage when shapes disagree. A row that sees no key gets zeros and lse = -infinity.
+Status attention(Context& context, const AttentionArgs& args);
+
+enum class Reduction { none, sum, mean, max };
+
+struct ScoreArgs {
+  ConstTensorView query;  // [rows, heads, head_dim] f32: only the rows asked for
+  ConstTensorView lse;    // [heads, rows] f32, of the same rows
+  /// Row r sees keys [0, visible[r]); later columns have probability 0. Empty: all keys.
+  std::span<const std::int32_t> visible;
+  KvView kv;
+  float scale = 1.0f;
+  const float* key_bias = nullptr;          // as given to attention()
+  std::span<const std::int32_t> columns;    // key indices asked for, ascending
+  /// Multiplies every probability before reduction: [rows] (all heads alike) or [heads, rows];
+  /// empty for 1.
+  ConstTensorView row_weights;
+  Reduction rows = Reduction::none;
+  Reduction heads = Reduction::none;  // applied after `rows`, except max: see below
+  /// f32 [heads or nothing, rows or nothing, columns]: an axis that is reduced is absent. With
+  /// heads = max the maximum over heads is taken per (row, column) before rows are reduced, as
+  /// FitPrune needs (methods paper arXiv 2409.10197).
+  TensorView out;
+};
+
+/// P[h, r, c] = exp(scale * q.k + bias - lse), reduced in float32.
+Status attention_scores(Context& context, const ScoreArgs& args);
+
+}  // namespace fovea

@@ -1,0 +1,54 @@
+#pragma once
+// y = epilogue(x W^T + b). The only way a weight is used: layout, packing, data type and sharding
+// stay inside Linear.
+
+#include <memory>
+#include <string>
+
+#include "kernels/context.h"
+#include "kernels/tensor.h"
+
+namespace fovea {
+
+enum class Activation { none, gelu_erf, gelu_tanh, quick_gelu, silu, relu };
+
+struct Epilogue {
+  Activation activation = Activation::none;
+  /// y += result instead of y = result (the residual connection). Needs activation none.
+  bool accumulate = false;
+};
+
+/// How the weight is kept and multiplied.
+enum class LinearDType { f32, bf16 };
+
+class Linear {
+ public:
+  /// weight: [outputs, inputs], f32, f16 or bf16, contiguous; bias: [outputs] or empty. The weight
+  /// is packed once here, unless the chosen product can use the mapped bytes as they lie, in
+  /// which case `weight` must outlive this object (weight files stay mapped as long as the model).
+  /// Errors: usage (shapes), unsupported (dtype), out_of_memory.
+  static Result<Linear> create(Context& context, ConstTensorView weight, ConstTensorView bias,
+                               LinearDType dtype);
+
+  Linear();
+  Linear(Linear&&) noexcept;
+  Linear& operator=(Linear&&) noexcept;
+  ~Linear();
+
+  /// x: [rows, inputs] f32; y: [rows, outputs] f32; both may have a row stride; x and y must not
+  /// overlap. Any row count >= 0. The result of a row does not depend on the number of threads.
+  Status apply(Context& context, ConstTensorView x, TensorView y, const Epilogue& epilogue = {}) const;
+
+  std::int64_t inputs() const;
+  std::int64_t outputs() const;
+  /// Bytes of weight read by one one-row product (for bandwidth floors).
+  std::size_t weight_bytes() const;
+  /// Name of the product in use, for reports: "onednn-f32", "onednn-bf16", "fovea-bf16", ...
+  std::string backend() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fovea

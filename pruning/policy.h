@@ -1,0 +1,110 @@
+#pragma once
+// The contract between a decoder (or a ViT) that runs layers and a method that decides which visual
+// tokens survive. A policy never sees a model or a weight. It has two halves: plan(), on the host,
+// before the run; and select(), at each stage, written with kernels/ operations only.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/context.h"
+#include "kernels/ops/attention/attention.h"
+#include "pruning/selection.h"
+#include "pruning/visual_token.h"
+
+namespace fovea {
+
+/// Where a stage acts.
+enum class Hook {
+  embeddings,       // on the embedded prompt, before layer 0
+  vit_block,        // between blocks of the vision tower
+  before_layer,     // on the hidden states that enter a layer
+  after_attention,  // between a layer's attention and its MLP
+  after_layer,      // on the hidden states that leave a layer
+};
+
+/// Positions of survivors in later layers: as they were, or renumbered 0 .. n-1 over the whole
+/// shortened sequence.
+enum class PositionMode { original, compact };
+
+/// Whose attention a stage reads.
+enum class AttentionSource {
+  none,
+  this_layer,      // after_layer and after_attention: the layer itself
+  previous_layer,  // before_layer l: layer l - 1 (FastV)
+  preview,         // before_layer l: layer l's own query and key of the rows asked for, computed
+                   // ahead (PyramidDrop)
+};
+
+/// Query rows a stage needs. The engine keeps queries and lse of these rows only.
+enum class RowSet {
+  last,           // the last prompt token
+  text,           // every token of TokenKind::text
+  visual,         // every visual token still present
+  from_last_visual,  // the last visual token and all tokens after it (SGL's released code)
+};
+
+enum class ColumnSet { visual, text };
+
+struct Stage {
+  Hook when = Hook::before_layer;
+  int layer = 0;
+  std::int64_t keep = 0;       // survivors, or their upper bound when the count is dynamic
+  bool dynamic_count = false;
+  AttentionSource attention = AttentionSource::none;
+  std::vector<RowSet> rows;    // what scores() will be asked for at this stage
+};
+
+struct PruningPlan {
+  std::vector<Stage> stages;  // in the order in which they act
+  PositionMode positions = PositionMode::original;
+};
+
+/// What a plan may depend on.
+struct ModelShape {
+  int layers = 0;
+  int heads = 0;
+  int kv_heads = 0;
+  std::int64_t hidden_size = 0;
+};
+
+/// One request for attention probabilities of the stage's layer. The engine reduces over heads.
+struct ScoreRequest {
+  RowSet rows = RowSet::last;
+  ColumnSet columns = ColumnSet::visual;
+  ConstTensorView row_weights;  // as in ScoreArgs
+  Reduction row_reduction = Reduction::sum;
+  Reduction head_reduction = Reduction::sum;
+};
+
+/// What a stage sees. Implemented by the engine, and by tests with hand-made numbers.
+class StageInput {
+ public:
+  virtual ~StageInput() = default;
+  /// Ids of the visual tokens present before the stage, ascending.
+  virtual std::span<const std::int32_t> visual_ids() const = 0;
+  virtual const SequenceLayout& layout() const = 0;
+  /// Number of query rows in a set, at this stage.
+  virtual std::int64_t row_count(RowSet rows) const = 0;
+  /// f32 [heads or nothing, rows or nothing, columns] (see ScoreArgs::out); lives in the workspace.
+  virtual Result<ConstTensorView> scores(Context& context, const ScoreRequest& request) = 0;
+  /// Hidden states of the visual tokens present: f32 [m, hidden].
+  virtual Result<ConstTensorView> visual_hidden(Context& context) = 0;
+  /// Hidden states of the TokenKind::text tokens present: f32 [t, hidden].
+  virtual Result<ConstTensorView> text_hidden(Context& context) = 0;
+};
+
+class Policy {
+ public:
+  virtual ~Policy() = default;
+  virtual std::string name() const = 0;
+  /// Decides stages and counts. A stage that would keep everything must be left out, so that
+  /// keep-all runs are bit-identical to runs without pruning. Errors: usage (counts that rise,
+  /// layers the model does not have), unsupported.
+  virtual Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) = 0;
+  /// Fills `selection` for plan().stages[stage_index]; views are taken from context.workspace.
+  virtual Status select(Context& context, int stage_index, StageInput& input,
+                        Selection& selection) = 0;
+};
+
+}  // namespace fovea
