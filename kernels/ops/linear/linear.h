@@ -3,6 +3,7 @@
 // stay inside Linear.
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "kernels/context.h"
@@ -23,12 +24,15 @@ enum class LinearDType { f32, bf16 };
 
 class Linear {
  public:
-  /// weight: [outputs, inputs], f32, f16 or bf16, contiguous; bias: [outputs] or empty. The weight
-  /// is packed once here, unless the chosen product can use the mapped bytes as they lie, in
-  /// which case `weight` must outlive this object (weight files stay mapped as long as the model).
+  /// weight: [outputs, inputs], f32, f16 or bf16, contiguous; bias: [outputs] or empty. Both are
+  /// copied (packed) once here, never borrowed: they need not outlive this object.
   /// Errors: usage (shapes), unsupported (dtype), out_of_memory.
   static Result<Linear> create(Context& context, ConstTensorView weight, ConstTensorView bias,
                                LinearDType dtype);
+  /// The same with the weight given in parts, stacked along the outputs in order (query, key and
+  /// value of one fused product, say); biases likewise, one per part, or none at all.
+  static Result<Linear> create(Context& context, std::span<const ConstTensorView> weights,
+                               std::span<const ConstTensorView> biases, LinearDType dtype);
 
   Linear();
   Linear(Linear&&) noexcept;
