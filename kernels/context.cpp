@@ -17,10 +17,10 @@ constexpr std::size_t kLargestGrowth = std::size_t{256} << 20;
 
 Result<TensorView> Workspace::take(Shape shape, DType dtype) {
   const auto elements = checked_product(shape.extents());
-  const auto bytes =
-      elements ? checked_mul(*elements, static_cast<std::int64_t>(dtype_size(dtype))) : std::nullopt;
-  const auto padded = bytes ? checked_add(*bytes, static_cast<std::int64_t>(kAlignment - 1))
-                            : std::nullopt;
+  const auto bytes = elements ? checked_mul(*elements, static_cast<std::int64_t>(dtype_size(dtype)))
+                              : std::nullopt;
+  const auto padded =
+      bytes ? checked_add(*bytes, static_cast<std::int64_t>(kAlignment - 1)) : std::nullopt;
   if (!padded) {
     return make_error(ErrorCode::out_of_memory,
                       "scratch memory of shape " + shape.to_string() + " has no size");

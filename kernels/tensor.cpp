@@ -18,8 +18,8 @@ constexpr std::int64_t kMaxBlockBytes = std::int64_t{1} << 40;
 /// Bytes of a block, or an error for negative extents and sizes that no machine has.
 Result<std::size_t> block_bytes(const Shape& shape, DType dtype) {
   const auto elements = checked_product(shape.extents());
-  const auto bytes =
-      elements ? checked_mul(*elements, static_cast<std::int64_t>(dtype_size(dtype))) : std::nullopt;
+  const auto bytes = elements ? checked_mul(*elements, static_cast<std::int64_t>(dtype_size(dtype)))
+                              : std::nullopt;
   if (!bytes || *bytes > kMaxBlockBytes) {
     return make_error(ErrorCode::out_of_memory,
                       "a block of shape " + shape.to_string() + " and type " + dtype_name(dtype) +
@@ -32,14 +32,16 @@ Result<std::size_t> block_bytes(const Shape& shape, DType dtype) {
 // The conversions below are free of branches and of floating-point exceptions in the common case,
 // so that the loops around them vectorise on any x86-64.
 
-inline float widen(bf16 value) { return std::bit_cast<float>(std::uint32_t{value.bits} << 16); }
+inline float widen(bf16 value) {
+  return std::bit_cast<float>(std::uint32_t{value.bits} << 16);
+}
 
 inline float widen(f16 value) {
   const std::uint32_t magnitude = value.bits & 0x7fffu;
   const std::uint32_t sign = std::uint32_t{value.bits & 0x8000u} << 16;
   const std::uint32_t shifted = magnitude << 13;
-  const std::uint32_t normal = shifted + (112u << 23);       // exponent bias 15 -> 127
-  const std::uint32_t special = shifted | (255u << 23);      // infinity and NaN
+  const std::uint32_t normal = shifted + (112u << 23);   // exponent bias 15 -> 127
+  const std::uint32_t special = shifted | (255u << 23);  // infinity and NaN
   // Subnormal m * 2^-24: put m below the leading one of 2^-14, then take that one away (exact).
   const float two_to_minus_14 = 0x1p-14f;
   const auto subnormal = std::bit_cast<std::uint32_t>(
@@ -49,9 +51,13 @@ inline float widen(f16 value) {
   return std::bit_cast<float>(sign | (magnitude >= 0x7c00u ? special : finite));
 }
 
-inline float widen(float value) { return value; }
+inline float widen(float value) {
+  return value;
+}
 
-inline void narrow(float value, float& out) { out = value; }
+inline void narrow(float value, float& out) {
+  out = value;
+}
 
 inline void narrow(float value, bf16& out) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
@@ -66,14 +72,16 @@ inline void narrow(float value, f16& out) {
   const std::uint32_t sign = (bits >> 16) & 0x8000u;
   const std::uint32_t magnitude = bits & 0x7fffffffu;
   // Normal: rebias the exponent and round on bit 13; a carry out of 65504 ends at infinity.
-  const std::uint32_t normal = (magnitude - (112u << 23) + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13;
+  const std::uint32_t normal =
+      (magnitude - (112u << 23) + 0x0fffu + ((magnitude >> 13) & 1u)) >> 13;
   // Subnormal: adding 0.5 leaves multiples of 2^-24 in the mantissa, rounded by the processor.
   const std::uint32_t subnormal =
       std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) -
       std::bit_cast<std::uint32_t>(0.5f);
   const std::uint32_t special =
       magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x03ffu) : 0x7c00u;
-  const std::uint32_t finite = magnitude < std::bit_cast<std::uint32_t>(0x1p-14f) ? subnormal : normal;
+  const std::uint32_t finite =
+      magnitude < std::bit_cast<std::uint32_t>(0x1p-14f) ? subnormal : normal;
   const bool too_large = magnitude >= std::bit_cast<std::uint32_t>(0x1p16f);
   out.bits = static_cast<std::uint16_t>(sign | (too_large ? special : finite));
 }
@@ -98,9 +106,12 @@ void convert_rows(const ConstTensorView& from, const TensorView& to) {
 template <class From>
 void convert_from(const ConstTensorView& from, const TensorView& to) {
   switch (to.dtype) {
-    case DType::f16: return convert_rows<From, f16>(from, to);
-    case DType::bf16: return convert_rows<From, bf16>(from, to);
-    default: return convert_rows<From, float>(from, to);
+    case DType::f16:
+      return convert_rows<From, f16>(from, to);
+    case DType::bf16:
+      return convert_rows<From, bf16>(from, to);
+    default:
+      return convert_rows<From, float>(from, to);
   }
 }
 
@@ -121,19 +132,30 @@ bool is_float(DType dtype) {
 
 const char* dtype_name(DType dtype) {
   switch (dtype) {
-    case DType::f32: return "f32";
-    case DType::f16: return "f16";
-    case DType::bf16: return "bf16";
-    case DType::i8: return "i8";
-    case DType::u8: return "u8";
-    case DType::i32: return "i32";
-    case DType::i64: return "i64";
+    case DType::f32:
+      return "f32";
+    case DType::f16:
+      return "f16";
+    case DType::bf16:
+      return "bf16";
+    case DType::i8:
+      return "i8";
+    case DType::u8:
+      return "u8";
+    case DType::i32:
+      return "i32";
+    case DType::i64:
+      return "i64";
   }
   return "unknown";
 }
 
-float to_float(bf16 value) { return widen(value); }
-float to_float(f16 value) { return widen(value); }
+float to_float(bf16 value) {
+  return widen(value);
+}
+float to_float(f16 value) {
+  return widen(value);
+}
 
 bf16 to_bf16(float value) {
   bf16 out;
@@ -166,12 +188,13 @@ Result<Tensor> Tensor::allocate(Shape shape, DType dtype, Device device) {
   }
   FOVEA_TRY(const std::size_t bytes, block_bytes(shape, dtype));
   // At least one unit, so that a tensor without elements still differs from an empty one.
-  const std::size_t rounded = std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+  const std::size_t rounded =
+      std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
   void* memory = std::aligned_alloc(kAlignment, rounded);
   if (memory == nullptr) {
-    return make_error(ErrorCode::out_of_memory,
-                      "no room for " + std::to_string(rounded) + " bytes (shape " +
-                          shape.to_string() + ", type " + dtype_name(dtype) + ")")
+    return make_error(ErrorCode::out_of_memory, "no room for " + std::to_string(rounded) +
+                                                    " bytes (shape " + shape.to_string() +
+                                                    ", type " + dtype_name(dtype) + ")")
         .with_remedy("Close other programs, or use a smaller model, picture or --dtype.");
   }
   Tensor tensor;
@@ -202,7 +225,9 @@ Tensor& Tensor::operator=(Tensor&& other) noexcept {
   return *this;
 }
 
-Tensor::~Tensor() { std::free(data_); }
+Tensor::~Tensor() {
+  std::free(data_);
+}
 
 Status convert(ConstTensorView from, TensorView to) {
   if (from.device.kind != DeviceKind::cpu || to.device.kind != DeviceKind::cpu) {

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <utility>
 
 namespace fovea {
 namespace {
@@ -48,7 +49,8 @@ int create_beside(const std::filesystem::path& path, std::string& name) {
 
 bool write_all(int file, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t written = ::write(file, bytes.data(), std::min<std::size_t>(bytes.size(), 1 << 30));
+    const ssize_t written =
+        ::write(file, bytes.data(), std::min<std::size_t>(bytes.size(), 1 << 30));
     if (written < 0) {
       if (errno == EINTR) continue;
       return false;
@@ -86,37 +88,24 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes) {
   };
   if (size > max_bytes) return too_large(std::to_string(size));
   try {
-    // Files that grow, and those of /proc that claim no size, are read to their end as well.
-    std::string text(size, '\0');
+    // One byte more than is expected shows the end of the file without a second buffer. Files
+    // that grow meanwhile, and those of /proc that claim no size, are read to their end as well.
+    std::string text(size + 1, '\0');
     std::size_t filled = 0;
     for (;;) {
-      if (filled == text.size()) {
-        if (filled > max_bytes) return too_large("more than " + std::to_string(max_bytes));
-        char extra = 0;
-        const ssize_t probe = ::read(file.get(), &extra, 1);
-        if (probe == 0) break;
-        if (probe > 0) {
-          text.push_back(extra);
-          text.resize(std::max<std::size_t>(text.size() + 4096, text.size() + text.size() / 2));
-          ++filled;
-          continue;
-        }
-      } else {
-        const ssize_t got = ::read(file.get(), text.data() + filled, text.size() - filled);
-        if (got == 0) break;
-        if (got > 0) {
-          filled += static_cast<std::size_t>(got);
-          continue;
-        }
-      }
-      if (errno != EINTR) return system_error(ErrorCode::io, "cannot read the file", errno, path);
+      const ssize_t got = ::read(file.get(), text.data() + filled, text.size() - filled);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return system_error(ErrorCode::io, "cannot read the file", errno, path);
+      if (got == 0) break;
+      filled += static_cast<std::size_t>(got);
+      if (filled > max_bytes) return too_large("more than " + std::to_string(max_bytes));
+      if (filled == text.size()) text.resize(text.size() * 2 + 4096);
     }
-    if (filled > max_bytes) return too_large("more than " + std::to_string(max_bytes));
     text.resize(filled);
     return text;
   } catch (const std::bad_alloc&) {
-    return make_error(ErrorCode::out_of_memory, "no room for the file's " + std::to_string(size) +
-                                                    " bytes")
+    return make_error(ErrorCode::out_of_memory,
+                      "no room for the file's " + std::to_string(size) + " bytes")
         .in_file(path);
   }
 }
@@ -139,7 +128,8 @@ Status write_file_atomically(const std::string& path, std::span<const std::byte>
 
   std::string temporary;
   Descriptor file(create_beside(target, temporary));
-  if (file.get() < 0) return system_error(ErrorCode::io, "cannot write into the folder", errno, path);
+  if (file.get() < 0)
+    return system_error(ErrorCode::io, "cannot write into the folder", errno, path);
   bool written = write_all(file.get(), bytes);
   if (written && exists) written = ::fchmod(file.get(), info.st_mode & 07777) == 0;
   int reason = written ? 0 : errno;

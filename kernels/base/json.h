@@ -2,7 +2,10 @@
 // A small JSON value. The parser behind it is nlohmann/json, compiled in json.cpp only, because
 // that header costs seconds in every file that includes it.
 
+#include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,10 +22,17 @@ class Json {
   using Object = std::vector<std::pair<std::string, Json>>;  // in file order
 
   Json() = default;  // null
-  Json(bool value) : data_(value) {}
-  Json(int value) : data_(static_cast<std::int64_t>(value)) {}
-  Json(std::int64_t value) : data_(value) {}
-  Json(std::uint64_t value) : data_(static_cast<std::int64_t>(value)) {}
+  template <std::same_as<bool> Bool>  // a template, so that no pointer turns into a bool
+  Json(Bool value) : data_(value) {}
+  template <std::integral Integer>
+    requires(!std::same_as<Integer, bool>)
+  Json(Integer value) {
+    if (std::in_range<std::int64_t>(value)) {
+      data_ = static_cast<std::int64_t>(value);
+    } else {
+      data_ = static_cast<double>(value);
+    }
+  }
   Json(double value) : data_(value) {}
   Json(const char* value) : data_(std::string(value)) {}
   Json(std::string value) : data_(std::move(value)) {}
@@ -54,6 +64,7 @@ class Json {
   const Array& as_array() const { return std::get<Array>(data_); }
   Array& as_array() { return std::get<Array>(data_); }
   const Object& as_object() const { return std::get<Object>(data_); }
+  Object& as_object() { return std::get<Object>(data_); }
 
   /// Member of an object, or null when this is no object or has no such member.
   const Json* find(std::string_view key) const;
@@ -81,5 +92,10 @@ struct JsonLimits {
 /// error's offset is the byte at which reading failed; its code is bad_input (callers that read a
 /// model change it and add the file).
 Result<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
+
+/// Byte at which a member or item starts in a text that parse_json accepted, for error messages:
+/// path {2, 0} is the first member (its key) or item of the third member of the root. A path that
+/// leads nowhere gives the size of the text.
+std::size_t json_offset(std::string_view text, std::span<const std::size_t> path);
 
 }  // namespace fovea
