@@ -14,22 +14,38 @@ struct ChatTurn {
   std::string answer;    // empty for the turn that is being asked
 };
 
-/// A stretch of prompt: plain text, a picture, or a control token.
+/// A stretch of prompt: plain text, a picture, or a control token. Each text part is encoded by
+/// itself, as the original LLaVA does around pictures; two text parts never follow each other.
+/// Whatever a user writes stays text: "<image>" or "</s>" in a question is no picture or token.
 struct PromptPart {
-  enum class Kind { text, image, bos, eos } kind = Kind::text;
-  std::string text;   // for Kind::text
+  enum class Kind {
+    text,
+    image,
+    bos,
+    eos,
+    control,  // a token named by its text ("<|im_start|>"): Tokenizer::token_id finds it
+  } kind = Kind::text;
+  std::string text;     // for Kind::text and Kind::control
   bool system = false;  // belongs to the text before the first picture or question
-  int image = -1;     // for Kind::image: index among the conversation's pictures
+  int image = -1;       // for Kind::image: index among the conversation's pictures
 };
 
 class ChatTemplate {
  public:
-  /// Built-in names: "llava-1.5" (USER: <image>\n... ASSISTANT:), "vicuna_v1" (with the system
-  /// sentence), "llava-1.6-mistral", "llava-1.6-vicuna", "plain", ... Errors: usage, listing them.
+  /// Built-in names (I: a picture, E: the end token):
+  ///   llava-1.5          USER: I\n{question} ASSISTANT: {answer}E  then  USER: ...
+  ///   llava-1.5-hf       the same, but an answer ends with a space instead of E, as the template
+  ///                      published with llava-hf's checkpoints writes it
+  ///   vicuna_v1          llava-1.5 after the system sentence, as in the original LLaVA 1.5
+  ///   llava-1.6-vicuna   as vicuna_v1
+  ///   llava-1.6-mistral  [INST] I\n{question} [/INST] {answer}E  then  [INST] ...
+  ///   llava-1.6-34b      ChatML, with its system sentence and no begin token
+  ///   plain              I\n{question}\n{answer}\n, without roles
+  /// All but llava-1.6-34b start with the begin token. Errors: usage, listing the names.
   static Result<ChatTemplate> by_name(const std::string& name);
-  /// Recognises a built-in template from a model's own template text (by what it writes around
-  /// turns, not by one exact string). An empty text gives llava-1.5; an unknown one is an error that
-  /// names --template.
+  /// Recognises a built-in template from a model's own Jinja text: by the pieces of text it writes
+  /// around turns, not by one exact string. An empty text gives llava-1.5; one that writes anything
+  /// no built-in template writes is an error that names --template. Errors: unsupported.
   static Result<ChatTemplate> recognise(const std::string& template_text);
   static std::vector<std::string> names();
 

@@ -46,6 +46,7 @@ struct LlavaConfig {
   std::string chat_template;  // the model's own template text; empty when it has none
   std::optional<int> default_max_new_tokens;
   std::string image_aspect_ratio;  // "pad" in original LLaVA configs
+  std::vector<std::string> notes;  // what was assumed or ignored and is worth saying once
 
   std::int64_t visual_tokens_per_image() const {
     return vision.patches() + (drop_class_token ? 0 : 1);
