@@ -16,7 +16,8 @@ enum class MaskKind {
 };
 
 struct AttentionArgs {
-  ConstTensorView query;  // [rows, heads, head_dim] f32: the rows of all sequences, one after another
+  ConstTensorView
+      query;  // [rows, heads, head_dim] f32: the rows of all sequences, one after another
   /// Row range of each sequence: sequence s owns rows [row_offsets[s], row_offsets[s + 1]).
   std::span<const std::int32_t> row_offsets;
   std::span<const KvView> kv;  // one per sequence; heads is a multiple of kv_heads
@@ -42,8 +43,8 @@ struct ScoreArgs {
   std::span<const std::int32_t> visible;
   KvView kv;
   float scale = 1.0f;
-  const float* key_bias = nullptr;          // as given to attention()
-  std::span<const std::int32_t> columns;    // key indices asked for, ascending
+  const float* key_bias = nullptr;        // as given to attention()
+  std::span<const std::int32_t> columns;  // key indices asked for, ascending
   /// Multiplies every probability before reduction: [rows] (all heads alike) or [heads, rows];
   /// empty for 1.
   ConstTensorView row_weights;

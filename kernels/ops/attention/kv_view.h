@@ -21,7 +21,7 @@ struct KvView {
   std::int32_t head_dim = 0;
   std::int64_t key_head_stride = 0, key_token_stride = 0;      // in elements
   std::int64_t value_head_stride = 0, value_token_stride = 0;  // in elements
-  DType dtype = DType::f32;  // f32 or bf16
+  DType dtype = DType::f32;                                    // f32 or bf16
 };
 
 }  // namespace fovea

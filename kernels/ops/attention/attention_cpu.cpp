@@ -1,0 +1,140 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/ops/attention/attention.h"
+#include "kernels/ops/attention/attention_checks.h"
+
+namespace fovea {
+namespace {
+
+float element(const KvView& kv, const std::byte* const* pages, std::int64_t head_stride,
+              std::int64_t token_stride, std::int64_t head, std::int64_t token, std::int64_t c) {
+  const std::int64_t index = head * head_stride + token % kv.page_tokens * token_stride + c;
+  const std::byte* page = pages[token / kv.page_tokens];
+  return kv.dtype == DType::f32 ? reinterpret_cast<const float*>(page)[index]
+                                : to_float(reinterpret_cast<const bf16*>(page)[index]);
+}
+
+double logit(const KvView& kv, const float* query, std::int64_t head, std::int64_t token,
+             float scale, const float* bias) {
+  double sum = 0.0;
+  for (std::int64_t c = 0; c < kv.head_dim; ++c) {
+    sum += static_cast<double>(query[c]) *
+           element(kv, kv.key_pages, kv.key_head_stride, kv.key_token_stride, head, token, c);
+  }
+  return sum * scale + (bias != nullptr ? bias[token] : 0.0f);
+}
+
+}  // namespace
+
+Status attention(Context& context, const AttentionArgs& args) {
+  FOVEA_CHECK(check_attention(context, args));
+  const std::int64_t heads = args.query.shape[1];
+  const std::int64_t width = args.query.shape[2];
+  for (std::size_t s = 0; s < args.kv.size(); ++s) {
+    const KvView& kv = args.kv[s];
+    const float* bias = args.key_bias.empty() ? nullptr : args.key_bias[s];
+    const std::int64_t length = *kv.length;
+    const std::int64_t first = args.row_offsets[s];
+    const std::int64_t rows = args.row_offsets[s + 1] - first;
+    std::vector<double> weights(static_cast<std::size_t>(length));
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t visible =
+          args.mask == MaskKind::full ? length : std::max<std::int64_t>(0, length - rows + row + 1);
+      for (std::int64_t head = 0; head < heads; ++head) {
+        const std::int64_t kv_head = head / (heads / kv.kv_heads);
+        const float* query = args.query.row<float>(first + row) + head * width;
+        float* out = args.out.row<float>(first + row) + head * width;
+        double maximum = -std::numeric_limits<double>::infinity();
+        for (std::int64_t t = 0; t < visible; ++t) {
+          const double value = logit(kv, query, kv_head, t, args.scale, bias);
+          weights[static_cast<std::size_t>(t)] = value;
+          maximum = std::max(maximum, value);
+        }
+        double sum = 0.0;
+        for (std::int64_t t = 0; t < visible; ++t) {
+          double& weight = weights[static_cast<std::size_t>(t)];
+          weight = std::isinf(maximum) ? 0.0 : std::exp(weight - maximum);
+          sum += weight;
+        }
+        for (std::int64_t c = 0; c < width; ++c) {
+          double total = 0.0;
+          for (std::int64_t t = 0; t < visible; ++t) {
+            total += weights[static_cast<std::size_t>(t)] *
+                     element(kv, kv.value_pages, kv.value_head_stride, kv.value_token_stride,
+                             kv_head, t, c);
+          }
+          out[c] = sum > 0.0 ? static_cast<float>(total / sum) : 0.0f;
+        }
+        if (!args.lse.empty()) {
+          args.lse.row<float>(head)[first + row] = sum > 0.0
+                                                       ? static_cast<float>(maximum + std::log(sum))
+                                                       : -std::numeric_limits<float>::infinity();
+        }
+      }
+    }
+  }
+  return {};
+}
+
+Status attention_scores(Context& context, const ScoreArgs& args) {
+  FOVEA_CHECK(check_attention_scores(context, args));
+  const std::int64_t rows = args.query.shape[0];
+  const std::int64_t heads = args.query.shape[1];
+  const std::int64_t width = args.query.shape[2];
+  const auto columns = static_cast<std::int64_t>(args.columns.size());
+  const auto probability = [&](std::int64_t head, std::int64_t row, std::int64_t column) {
+    const std::int32_t key = args.columns[static_cast<std::size_t>(column)];
+    if (!args.visible.empty() && key >= args.visible[static_cast<std::size_t>(row)]) return 0.0f;
+    const float* query = args.query.row<float>(row) + head * width;
+    const double value =
+        logit(args.kv, query, head / (heads / args.kv.kv_heads), key, args.scale, args.key_bias);
+    double p = std::exp(value - args.lse.row<float>(head)[row]);
+    if (args.row_weights.shape.rank() == 1) p *= args.row_weights.as<float>()[row];
+    if (args.row_weights.shape.rank() == 2) p *= args.row_weights.row<float>(head)[row];
+    return static_cast<float>(p);
+  };
+  const auto reduce = [](Reduction how, std::int64_t count, const auto& value) {
+    float total = count == 0 ? 0.0f : value(0);
+    for (std::int64_t i = 1; i < count; ++i) {
+      total = how == Reduction::max ? std::max(total, value(i)) : total + value(i);
+    }
+    return how == Reduction::mean && count > 0 ? total / static_cast<float>(count) : total;
+  };
+  for (std::int64_t column = 0; column < columns; ++column) {
+    if (args.heads == Reduction::none || args.rows == Reduction::none) {
+      for (std::int64_t head = 0; head < (args.heads == Reduction::none ? heads : 1); ++head) {
+        for (std::int64_t row = 0; row < (args.rows == Reduction::none ? rows : 1); ++row) {
+          float value = 0.0f;
+          if (args.heads == Reduction::none && args.rows == Reduction::none) {
+            value = probability(head, row, column);
+          } else if (args.heads == Reduction::none) {
+            value = reduce(args.rows, rows,
+                           [&](std::int64_t r) { return probability(head, r, column); });
+          } else {
+            value = reduce(args.heads, heads,
+                           [&](std::int64_t h) { return probability(h, row, column); });
+          }
+          const std::int64_t outer_rows = args.rows == Reduction::none ? rows : 1;
+          const bool three = args.out.shape.rank() == 3;
+          float* out = three ? args.out.row<float>(head) + row * columns
+                             : args.out.row<float>(head * outer_rows + row);
+          out[column] = value;
+        }
+      }
+    } else if (args.heads == Reduction::max) {
+      args.out.as<float>()[column] = reduce(args.rows, rows, [&](std::int64_t r) {
+        return reduce(args.heads, heads, [&](std::int64_t h) { return probability(h, r, column); });
+      });
+    } else {
+      args.out.as<float>()[column] = reduce(args.heads, heads, [&](std::int64_t h) {
+        return reduce(args.rows, rows, [&](std::int64_t r) { return probability(h, r, column); });
+      });
+    }
+  }
+  return {};
+}
+
+}  // namespace fovea

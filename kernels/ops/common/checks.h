@@ -1,0 +1,22 @@
+#pragma once
+// What operations ask of their arguments before they start, and how many threads are worth waking.
+
+#include "kernels/context.h"
+
+namespace fovea {
+
+/// Usage error unless `view` is a float32 block on the CPU with `rank` axes whose rows do not
+/// overlap. A view without elements may have no data. `name` is the argument, as in "norm x".
+Status check_f32_rank(const char* name, ConstTensorView view, int rank);
+
+/// The same, and exactly of this shape.
+Status check_f32_shape(const char* name, ConstTensorView view, const Shape& shape);
+
+/// Unsupported unless the context runs on the CPU.
+Status check_cpu(const Context& context);
+
+/// Threads for `elements` of cheap element-wise work: waking a thread costs a few microseconds,
+/// which one core needs for some ten thousand elements.
+int threads_for_elements(const Context& context, std::int64_t elements);
+
+}  // namespace fovea

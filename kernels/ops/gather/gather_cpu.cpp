@@ -1,0 +1,164 @@
+#include "kernels/ops/gather/gather.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/ops/gather/gather_cpu.cpp"
+#include <hwy/foreach_target.h>
+// After foreach_target.
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <cstring>
+#include <string>
+
+#include "kernels/base/parallel.h"
+#include "kernels/ops/common/checks.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace fovea {
+namespace HWY_NAMESPACE {
+namespace {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using D = hn::ScalableTag<float>;
+using V = hn::Vec<D>;
+
+/// to[i] = from[i] as float32. Half is a 16-bit type of Highway, From the stored type.
+template <class Half, class From>
+HWY_INLINE void widen(const From* from, float* to, std::size_t count) {
+  const D d;
+  const hn::Rebind<Half, D> half;
+  const std::size_t lanes = hn::Lanes(d);
+  std::size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const auto bits = hn::LoadU(half, reinterpret_cast<const Half*>(from + i));
+    hn::StoreU(hn::PromoteTo(d, bits), d, to + i);
+  }
+  for (; i < count; ++i) to[i] = to_float(from[i]);
+}
+
+void widen_bf16(const bf16* from, float* to, std::size_t count) {
+  widen<hwy::bfloat16_t>(from, to, count);
+}
+void widen_f16(const f16* from, float* to, std::size_t count) {
+  widen<hwy::float16_t>(from, to, count);
+}
+
+/// to += weight * from
+void add_weighted(const float* from, float weight, float* to, std::size_t count) {
+  const D d;
+  const std::size_t lanes = hn::Lanes(d);
+  const V weights = hn::Set(d, weight);
+  std::size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    hn::StoreU(hn::MulAdd(weights, hn::LoadU(d, from + i), hn::LoadU(d, to + i)), d, to + i);
+  }
+  for (; i < count; ++i) to[i] += weight * from[i];
+}
+
+}  // namespace
+}  // namespace HWY_NAMESPACE
+}  // namespace fovea
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fovea {
+namespace {
+
+HWY_EXPORT(widen_bf16);
+HWY_EXPORT(widen_f16);
+HWY_EXPORT(add_weighted);
+
+Error usage(const char* field, std::string message) {
+  return make_error(ErrorCode::usage, std::move(message)).in_field(field);
+}
+
+Status check_indices(const char* field, std::span<const std::int32_t> indices, std::int64_t count) {
+  for (const std::int32_t index : indices) {
+    if (index < 0 || index >= count) {
+      return usage(field, "index " + std::to_string(index) + " is outside the " +
+                              std::to_string(count) + " rows");
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+Status gather_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> rows,
+                   TensorView to) {
+  FOVEA_CHECK(check_cpu(context));
+  if (from.dtype != DType::f32 && from.dtype != DType::f16 && from.dtype != DType::bf16) {
+    return usage("gather from",
+                 std::string("expected f32, f16 or bf16, found ") + dtype_name(from.dtype));
+  }
+  // The layout rules do not depend on the width of an element.
+  ConstTensorView layout = from;
+  layout.dtype = DType::f32;
+  FOVEA_CHECK(check_f32_rank("gather from", layout, 2));
+  const auto count = static_cast<std::int64_t>(rows.size());
+  FOVEA_CHECK(check_f32_shape("gather to", to, {count, from.shape[1]}));
+  FOVEA_CHECK(check_indices("gather rows", rows, from.rows()));
+
+  const auto width = static_cast<std::size_t>(from.shape[1]);
+  const int threads = threads_for_elements(context, to.shape.elements());
+  parallel_for(threads, count, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int32_t row = rows[static_cast<std::size_t>(i)];
+      float* out = to.row<float>(i);
+      if (from.dtype == DType::bf16) {
+        HWY_DYNAMIC_DISPATCH(widen_bf16)(from.row<bf16>(row), out, width);
+      } else if (from.dtype == DType::f16) {
+        HWY_DYNAMIC_DISPATCH(widen_f16)(from.row<f16>(row), out, width);
+      } else if (width > 0) {
+        std::memcpy(out, from.row<float>(row), width * sizeof(float));
+      }
+    }
+  });
+  return {};
+}
+
+Status merge_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> offsets,
+                  std::span<const std::int32_t> sources, std::span<const float> weights,
+                  TensorView to) {
+  FOVEA_CHECK(check_cpu(context));
+  FOVEA_CHECK(check_f32_rank("merge from", from, 2));
+  if (offsets.empty())
+    return usage("merge offsets", "expected one entry more than rows, found none");
+  const auto count = static_cast<std::int64_t>(offsets.size()) - 1;
+  FOVEA_CHECK(check_f32_shape("merge to", to, {count, from.shape[1]}));
+  if (sources.size() != weights.size()) {
+    return usage("merge weights", "expected " + std::to_string(sources.size()) +
+                                      " weights, one per source, found " +
+                                      std::to_string(weights.size()));
+  }
+  for (std::size_t i = 0; i < offsets.size(); ++i) {
+    const std::int32_t previous = i == 0 ? 0 : offsets[i - 1];
+    if (offsets[i] < previous || static_cast<std::size_t>(offsets[i]) > sources.size()) {
+      return usage("merge offsets", "entry " + std::to_string(i) + " is " +
+                                        std::to_string(offsets[i]) + ", not between " +
+                                        std::to_string(previous) + " and the " +
+                                        std::to_string(sources.size()) + " sources");
+    }
+  }
+  FOVEA_CHECK(check_indices("merge sources", sources, from.rows()));
+
+  const auto width = static_cast<std::size_t>(from.shape[1]);
+  const int threads =
+      threads_for_elements(context, static_cast<std::int64_t>(sources.size()) * from.shape[1]);
+  const auto add_scaled = HWY_DYNAMIC_DISPATCH(add_weighted);
+  parallel_for(threads, count, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto row = static_cast<std::size_t>(i);
+      float* out = to.row<float>(i);
+      for (std::size_t c = 0; c < width; ++c) out[c] = 0.0f;
+      for (auto s = static_cast<std::size_t>(offsets[row]);
+           s < static_cast<std::size_t>(offsets[row + 1]); ++s) {
+        add_scaled(from.row<float>(sources[s]), weights[s], out, width);
+      }
+    }
+  });
+  return {};
+}
+
+}  // namespace fovea
+#endif  // HWY_ONCE
