@@ -29,8 +29,13 @@ Result<std::size_t> block_bytes(const Shape& shape, DType dtype) {
   return static_cast<std::size_t>(*bytes);
 }
 
-// The conversions below are free of branches and of floating-point exceptions in the common case,
-// so that the loops around them vectorise on any x86-64.
+// The conversions below are free of branches, so that the loops around them vectorise on any
+// processor. Compilers turn `?:` around floating-point work into branches; masks stay masks.
+
+inline std::uint32_t select(bool condition, std::uint32_t yes, std::uint32_t no) {
+  const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
+  return (mask & yes) | (~mask & no);
+}
 
 inline float widen(bf16 value) {
   return std::bit_cast<float>(std::uint32_t{value.bits} << 16);
@@ -47,8 +52,8 @@ inline float widen(f16 value) {
   const auto subnormal = std::bit_cast<std::uint32_t>(
       std::bit_cast<float>(std::bit_cast<std::uint32_t>(two_to_minus_14) | shifted) -
       two_to_minus_14);
-  const std::uint32_t finite = magnitude < 0x0400u ? subnormal : normal;
-  return std::bit_cast<float>(sign | (magnitude >= 0x7c00u ? special : finite));
+  const std::uint32_t finite = select(magnitude < 0x0400u, subnormal, normal);
+  return std::bit_cast<float>(sign | select(magnitude >= 0x7c00u, special, finite));
 }
 
 inline float widen(float value) {
@@ -64,7 +69,7 @@ inline void narrow(float value, bf16& out) {
   const std::uint32_t rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
   const std::uint32_t quiet = bits | 0x00400000u;  // rounding up a NaN could give infinity
   const bool is_nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  out.bits = static_cast<std::uint16_t>((is_nan ? quiet : rounded) >> 16);
+  out.bits = static_cast<std::uint16_t>(select(is_nan, quiet, rounded) >> 16);
 }
 
 inline void narrow(float value, f16& out) {
@@ -78,12 +83,12 @@ inline void narrow(float value, f16& out) {
   const std::uint32_t subnormal =
       std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) -
       std::bit_cast<std::uint32_t>(0.5f);
-  const std::uint32_t special =
-      magnitude > 0x7f800000u ? 0x7e00u | ((magnitude >> 13) & 0x03ffu) : 0x7c00u;
-  const std::uint32_t finite =
-      magnitude < std::bit_cast<std::uint32_t>(0x1p-14f) ? subnormal : normal;
-  const bool too_large = magnitude >= std::bit_cast<std::uint32_t>(0x1p16f);
-  out.bits = static_cast<std::uint16_t>(sign | (too_large ? special : finite));
+  const std::uint32_t quiet_nan = 0x7e00u | ((magnitude >> 13) & 0x03ffu);
+  const std::uint32_t special = select(magnitude > 0x7f800000u, quiet_nan, 0x7c00u);
+  const bool is_subnormal = magnitude < std::bit_cast<std::uint32_t>(0x1p-14f);
+  const bool is_special = magnitude >= std::bit_cast<std::uint32_t>(0x1p16f);
+  const std::uint32_t finite = select(is_subnormal, subnormal, normal);
+  out.bits = static_cast<std::uint16_t>(sign | select(is_special, special, finite));
 }
 
 template <class From, class To>
@@ -116,11 +121,16 @@ void convert_from(const ConstTensorView& from, const TensorView& to) {
 }
 
 void copy_rows(const ConstTensorView& from, const TensorView& to) {
-  const auto element = static_cast<std::int64_t>(dtype_size(from.dtype));
-  const auto row_bytes = static_cast<std::size_t>(from.inner_elements() * element);
-  for (std::int64_t row = 0; row < from.rows(); ++row) {
-    std::memcpy(to.data + row * to.row_stride * element,
-                from.data + row * from.row_stride * element, row_bytes);
+  const std::size_t element = dtype_size(from.dtype);
+  const auto row_bytes = static_cast<std::size_t>(from.inner_elements()) * element;
+  const auto rows = static_cast<std::size_t>(from.rows());
+  if (from.contiguous() && to.contiguous()) {
+    std::memcpy(to.data, from.data, rows * row_bytes);
+    return;
+  }
+  for (std::size_t row = 0; row < rows; ++row) {
+    std::memcpy(to.data + row * static_cast<std::size_t>(to.row_stride) * element,
+                from.data + row * static_cast<std::size_t>(from.row_stride) * element, row_bytes);
   }
 }
 
