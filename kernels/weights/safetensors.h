@@ -3,8 +3,8 @@
 //
 // Layout: u64 little-endian header length N, N bytes of JSON, then the data. Each tensor entry has
 // dtype, shape and data_offsets relative to the data. Checked as strictly as the Rust reference
-// does (no holes, no overlaps, sizes that match), plus caps of our own: 100 MB of header, 100,000
-// tensors, names of at most 256 bytes, no duplicate names.
+// does (header of at most 100 MB, no holes, no overlaps, sizes that match), plus caps of our own:
+// 100,000 tensors, names of at most 256 bytes without control characters, no duplicate names.
 
 #include <cstddef>
 #include <cstdint>
@@ -36,7 +36,8 @@ Result<Safetensors> parse_safetensors(std::span<const std::byte> file);
 
 /// All weights of one model folder, mapped: `model.safetensors`, or the shards named by
 /// `model.safetensors.index.json` (which must stay inside the folder: no absolute path, no "..",
-/// no link that leads out).
+/// no link that leads out, except into the `blobs` of a Hugging Face cache around the folder).
+/// Where both exist, `model.safetensors` is read, as transformers does.
 class WeightFiles {
  public:
   /// Errors: not_found (neither file is there; says which formats are accepted), bad_model.
@@ -47,15 +48,16 @@ class WeightFiles {
   std::vector<std::string> names() const;
   /// Shape and type as stored, without judging them; null when absent.
   const SafetensorsEntry* find(const std::string& name) const;
-  /// A float tensor (F32, F16 or BF16) of exactly this shape. Errors: bad_model naming the
-  /// tensor, its file, and expected and found shape or type.
+  /// A float tensor (F32, F16 or BF16) of exactly this shape, aligned for its type. Errors:
+  /// bad_model naming the tensor, its file, and expected and found shape or type.
   Result<ConstTensorView> get(const std::string& name, const Shape& expected) const;
-  /// File that holds a tensor, for messages.
+  /// File that holds a tensor, for messages; of an absent one, the single file or the index.
   std::string file_of(const std::string& name) const;
   /// Total bytes of tensor data.
   std::uint64_t bytes() const;
   const std::vector<std::string>& files() const { return paths_; }
-  /// SHA-256 over the files in name order, as 64 hexadecimal digits (identifies a model in reports).
+  /// SHA-256 over the files one after the other, in name order, as 64 hexadecimal digits
+  /// (identifies a model in reports). Reads every byte: seconds for large models.
   std::string sha256() const;
 
  private:
@@ -63,9 +65,11 @@ class WeightFiles {
     SafetensorsEntry entry;
     std::size_t file = 0;
   };
+  std::string source_;
   std::vector<MappedFile> mappings_;
   std::vector<std::string> paths_;
   std::map<std::string, Located> entries_;
+  std::vector<Tensor> realigned_;  // copies of float tensors that a file places at odd addresses
 };
 
 }  // namespace fovea
