@@ -5,7 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <span>
 #include <vector>
 
 #include "kernels/context.h"
@@ -36,14 +36,26 @@ struct DecoderState {
   std::vector<std::vector<std::int32_t>> survivors;
 };
 
+/// What a later question about the same pictures can resume from: the keys and values of the
+/// layers before `boundary` for the first `tokens` prompt tokens and, unless the boundary is past
+/// the last layer, their hidden states there. Pruning stages act at or after the boundary, so what
+/// is kept here is the same for every question.
+struct DecoderPrefix {
+  std::int64_t tokens = 0;
+  int boundary = 0;  // layers [0, boundary) are in the cache
+  KvCache cache;
+  Tensor hidden;  // [tokens, hidden] f32 entering layer `boundary`; empty when boundary == layers
+};
+
 struct PrefillInput {
-  ConstTensorView embeddings;  // [new tokens, hidden] f32
-  /// Tokens already in the cache, in every layer (a reused prefix of the same prompt).
-  std::int64_t prefix = 0;
+  ConstTensorView embeddings;  // [prompt tokens - prefix tokens, hidden] f32: those that must be run
   const SequenceLayout* layout = nullptr;  // of the whole prompt, prefix included
   Policy* policy = nullptr;                // null: no pruning
-  const PruningPlan* plan = nullptr;
-  PositionMode positions = PositionMode::original;
+  const PruningPlan* plan = nullptr;       // of that policy
+  const DecoderPrefix* prefix = nullptr;   // null: start from nothing
+  /// When set, `capture->tokens` says for how many leading prompt tokens a prefix shall be kept
+  /// (at least the resumed prefix's); boundary, cache and hidden are filled.
+  DecoderPrefix* capture = nullptr;
 };
 
 class Decoder {
@@ -66,12 +78,16 @@ class Decoder {
   /// out: [ids, hidden] f32. Errors: usage when an id is outside the vocabulary.
   Status embed(Context& context, std::span<const std::int32_t> ids, TensorView out) const;
 
-  /// Runs a prompt (or the rest of one) through all layers; pruning stages act here. logits: f32
-  /// [vocabulary] of the last row. `traced`, when given, receives the last row's queries.
+  /// Runs a prompt (or the rest of one) through all layers; pruning stages act here. `state` must be
+  /// new. logits: f32 [1, vocabulary] of the last row. `record` and `traced` may be null; `traced`
+  /// receives the last row's queries.
   Status prefill(Context& context, const PrefillInput& input, DecoderState& state,
                  TensorView logits, PruningRecord* record, TracedRow* traced) const;
 
-  /// One more token.
+  /// First layer whose input depends on pruning: layers before it can be resumed from a prefix.
+  int boundary(const PruningPlan* plan) const;
+
+  /// One more token. logits: f32 [1, vocabulary].
   Status decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
                 TracedRow* traced) const;
 

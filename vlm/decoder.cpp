@@ -1,0 +1,140 @@
+#include "vlm/decoder.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "kernels/ops/gather/gather.h"
+#include "kernels/ops/norm/norm.h"
+#include "vlm/decoder_impl.h"
+#include "vlm/random_weights.h"
+
+namespace fovea {
+
+Decoder::Decoder(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Decoder::Decoder(Decoder&&) noexcept = default;
+Decoder& Decoder::operator=(Decoder&&) noexcept = default;
+Decoder::~Decoder() = default;
+
+const DecoderConfig& Decoder::config() const { return impl_->config; }
+
+Result<Decoder> Decoder::load(Context& context, const DecoderConfig& config,
+                              const WeightReader& weights, ConstTensorView lm_head,
+                              LinearDType dtype) {
+  auto impl = std::make_unique<Impl>();
+  impl->config = config;
+  impl->dtype = dtype;
+  FOVEA_TRY(impl->embeddings,
+            weights.get("embed_tokens.weight", Shape{config.vocab_size, config.hidden_size}));
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    FOVEA_TRY(DecoderBlock block, DecoderBlock::load(context, config,
+                                                     weights.below("layers." + std::to_string(layer) + "."), dtype));
+    impl->blocks.push_back(std::move(block));
+  }
+  FOVEA_TRY(impl->final_norm, weights.get_f32("norm.weight", Shape{config.hidden_size}));
+  FOVEA_TRY(impl->lm_head, Linear::create(context, lm_head.empty() ? impl->embeddings : lm_head, {}, dtype));
+  return Decoder(std::move(impl));
+}
+
+Result<Decoder> Decoder::random(Context& context, const DecoderConfig& config, LinearDType dtype,
+                                std::uint64_t seed) {
+  auto impl = std::make_unique<Impl>();
+  impl->config = config;
+  impl->dtype = dtype;
+  FOVEA_TRY(impl->owned_embeddings, random_matrix(config.vocab_size, config.hidden_size, seed));
+  impl->embeddings = std::as_const(impl->owned_embeddings).view();
+  for (std::int64_t layer = 0; layer < config.layers; ++layer) {
+    FOVEA_TRY(DecoderBlock block, DecoderBlock::random(context, config, dtype, seed + 16 * static_cast<std::uint64_t>(layer + 1)));
+    impl->blocks.push_back(std::move(block));
+  }
+  FOVEA_TRY(impl->final_norm, ones(config.hidden_size));
+  FOVEA_TRY(impl->lm_head, Linear::create(context, impl->embeddings, {}, dtype));
+  return Decoder(std::move(impl));
+}
+
+DecoderState Decoder::new_state() const {
+  const DecoderConfig& config = impl_->config;
+  DecoderState state;
+  state.cache = KvCache(static_cast<int>(config.layers), config.kv_heads, config.head_dim,
+                        impl_->dtype == LinearDType::bf16 ? DType::bf16 : DType::f32);
+  state.next_position.assign(static_cast<std::size_t>(config.layers), 0);
+  state.survivor_list.assign(static_cast<std::size_t>(config.layers), 0);
+  state.survivors.emplace_back();
+  return state;
+}
+
+Status Decoder::embed(Context& context, std::span<const std::int32_t> ids, TensorView out) const {
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= impl_->config.vocab_size) {
+      return make_error(ErrorCode::usage, "token id " + std::to_string(id) + " is outside the model's vocabulary of " +
+                                              std::to_string(impl_->config.vocab_size));
+    }
+  }
+  return gather_rows(context, impl_->embeddings, ids, out);
+}
+
+Status Decoder::Impl::last_logits(Context& context, ConstTensorView row, TensorView logits) const {
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView normed, context.workspace.take(Shape{1, config.hidden_size}, DType::f32));
+  FOVEA_CHECK(rms_norm(context, row, final_norm.view(), static_cast<float>(config.rms_norm_eps), normed));
+  return lm_head.apply(context, normed, logits);
+}
+
+void Decoder::Impl::trace_row(const BlockAttention& attention, std::int32_t visible,
+                              TracedRow& traced) {
+  const std::int64_t last = attention.query.rows() - 1;
+  const float* query = attention.query.row<float>(last);
+  traced.query.insert(traced.query.end(), query, query + attention.query.inner_elements());
+  for (std::int64_t head = 0; head < attention.lse.rows(); ++head) {
+    traced.lse.push_back(attention.lse.row<float>(head)[last]);
+  }
+  traced.visible.push_back(visible);
+}
+
+Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state,
+                       TensorView logits, TracedRow* traced) const {
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView hidden, context.workspace.take(Shape{1, impl_->config.hidden_size}, DType::f32));
+  FOVEA_CHECK(embed(context, std::array{token}, hidden));
+  for (int layer = 0; layer < static_cast<int>(impl_->blocks.size()); ++layer) {
+    if (context.cancelled()) return make_error(ErrorCode::cancelled, "stopped while answering");
+    const auto index = static_cast<std::size_t>(layer);
+    const std::array position{state.next_position[index]++};
+    Workspace::Scope layer_scope(context.workspace);
+    BlockAttention attention;
+    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[index], hidden, position, state.cache, layer,
+                          true, traced != nullptr ? &attention : nullptr));
+    if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), *traced);
+  }
+  return impl_->last_logits(context, hidden, logits);
+}
+
+std::vector<std::array<std::int64_t, 3>> Decoder::prefill_products(std::int64_t tokens) const {
+  std::vector<std::array<std::int64_t, 3>> products;
+  for (std::size_t layer = 0; layer < impl_->blocks.size(); ++layer) {
+    const DecoderBlock& block = impl_->blocks[layer];
+    // Past the keys and values, the last layer runs for the last row only.
+    const std::int64_t rows = layer + 1 < impl_->blocks.size() ? tokens : 1;
+    products.push_back({tokens, block.qkv.inputs(), block.qkv.outputs()});
+    products.push_back({rows, block.output.inputs(), block.output.outputs()});
+    products.push_back({rows, block.gate_up.inputs(), block.gate_up.outputs()});
+    products.push_back({rows, block.down.inputs(), block.down.outputs()});
+  }
+  products.push_back({1, impl_->lm_head.inputs(), impl_->lm_head.outputs()});
+  return products;
+}
+
+std::vector<std::array<std::int64_t, 3>> Decoder::decode_products() const {
+  return prefill_products(1);
+}
+
+std::size_t Decoder::weight_bytes() const {
+  std::size_t bytes = impl_->lm_head.weight_bytes();
+  for (const DecoderBlock& block : impl_->blocks) {
+    bytes += block.qkv.weight_bytes() + block.output.weight_bytes() + block.gate_up.weight_bytes() +
+             block.down.weight_bytes();
+  }
+  return bytes;
+}
+
+}  // namespace fovea

@@ -1,0 +1,26 @@
+#pragma once
+// What Decoder keeps; seen by its own source files only.
+
+#include <vector>
+
+#include "vlm/decoder.h"
+#include "vlm/decoder_block.h"
+
+namespace fovea {
+
+struct Decoder::Impl {
+  DecoderConfig config;
+  LinearDType dtype = LinearDType::f32;
+  ConstTensorView embeddings;  // [vocabulary, hidden], as stored
+  Tensor owned_embeddings;     // random models have no file that holds them
+  std::vector<DecoderBlock> blocks;
+  Tensor final_norm;  // [hidden] f32
+  Linear lm_head;
+
+  /// Final norm and output embedding of one row of hidden states.
+  Status last_logits(Context& context, ConstTensorView row, TensorView logits) const;
+  /// Appends what the last row of one layer showed.
+  static void trace_row(const BlockAttention& attention, std::int32_t visible, TracedRow& traced);
+};
+
+}  // namespace fovea
