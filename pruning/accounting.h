@@ -42,7 +42,9 @@ struct BudgetShape {
 };
 
 /// text_tokens: prompt tokens that are not visual. FLOPs count a multiply-add as two: projections
-/// (2 n d (h d_h + 2 h_kv d_h) + 2 n h d_h d), attention (causal, 2 n^2 h d_h) and SwiGLU (6 n d m).
-BudgetReport account(const PruningRecord& record, const BudgetShape& shape, std::int64_t text_tokens);
+/// (2 n d (h d_h + 2 h_kv d_h) + 2 n h d_h d), attention (causal, 2 n^2 h d_h) and SwiGLU (6 n d
+/// m).
+BudgetReport account(const PruningRecord& record, const BudgetShape& shape,
+                     std::int64_t text_tokens);
 
 }  // namespace fovea

@@ -38,9 +38,9 @@ enum class AttentionSource {
 
 /// Query rows a stage needs. The engine keeps queries and lse of these rows only.
 enum class RowSet {
-  last,           // the last prompt token
-  text,           // every token of TokenKind::text
-  visual,         // every visual token still present
+  last,              // the last prompt token
+  text,              // every token of TokenKind::text
+  visual,            // every visual token still present
   from_last_visual,  // the last visual token and all tokens after it (SGL's released code)
 };
 
@@ -49,10 +49,10 @@ enum class ColumnSet { visual, text };
 struct Stage {
   Hook when = Hook::before_layer;
   int layer = 0;
-  std::int64_t keep = 0;       // survivors, or their upper bound when the count is dynamic
+  std::int64_t keep = 0;  // survivors, or their upper bound when the count is dynamic
   bool dynamic_count = false;
   AttentionSource attention = AttentionSource::none;
-  std::vector<RowSet> rows;    // what scores() will be asked for at this stage
+  std::vector<RowSet> rows;  // what scores() will be asked for at this stage
 };
 
 struct PruningPlan {

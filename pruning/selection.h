@@ -10,11 +10,11 @@ namespace fovea {
 /// survivor gives it several sources with weights (SparseVLM, VisionZip, ToMe). Views live in the
 /// workspace scope of the stage, on the device of the run.
 struct Selection {
-  std::int64_t count = 0;  // survivors; with a dynamic count the host-side upper bound
-  TensorView sources;      // i32 [sum of sources]; ascending where each survivor has one source
-  TensorView offsets;      // i32 [count + 1], or empty: survivor i has the one source i
-  TensorView weights;      // f32 [sum of sources], or empty: all 1
-  TensorView device_count; // i32 [1], only for stages planned with a dynamic count
+  std::int64_t count = 0;   // survivors; with a dynamic count the host-side upper bound
+  TensorView sources;       // i32 [sum of sources]; ascending where each survivor has one source
+  TensorView offsets;       // i32 [count + 1], or empty: survivor i has the one source i
+  TensorView weights;       // f32 [sum of sources], or empty: all 1
+  TensorView device_count;  // i32 [1], only for stages planned with a dynamic count
 };
 
 }  // namespace fovea

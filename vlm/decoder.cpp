@@ -16,7 +16,9 @@ Decoder::Decoder(Decoder&&) noexcept = default;
 Decoder& Decoder::operator=(Decoder&&) noexcept = default;
 Decoder::~Decoder() = default;
 
-const DecoderConfig& Decoder::config() const { return impl_->config; }
+const DecoderConfig& Decoder::config() const {
+  return impl_->config;
+}
 
 Result<Decoder> Decoder::load(Context& context, const DecoderConfig& config,
                               const WeightReader& weights, ConstTensorView lm_head,
@@ -27,12 +29,14 @@ Result<Decoder> Decoder::load(Context& context, const DecoderConfig& config,
   FOVEA_TRY(impl->embeddings,
             weights.get("embed_tokens.weight", Shape{config.vocab_size, config.hidden_size}));
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    FOVEA_TRY(DecoderBlock block, DecoderBlock::load(context, config,
-                                                     weights.below("layers." + std::to_string(layer) + "."), dtype));
+    FOVEA_TRY(DecoderBlock block,
+              DecoderBlock::load(context, config,
+                                 weights.below("layers." + std::to_string(layer) + "."), dtype));
     impl->blocks.push_back(std::move(block));
   }
   FOVEA_TRY(impl->final_norm, weights.get_f32("norm.weight", Shape{config.hidden_size}));
-  FOVEA_TRY(impl->lm_head, Linear::create(context, lm_head.empty() ? impl->embeddings : lm_head, {}, dtype));
+  FOVEA_TRY(impl->lm_head,
+            Linear::create(context, lm_head.empty() ? impl->embeddings : lm_head, {}, dtype));
   return Decoder(std::move(impl));
 }
 
@@ -44,7 +48,9 @@ Result<Decoder> Decoder::random(Context& context, const DecoderConfig& config, L
   FOVEA_TRY(impl->owned_embeddings, random_matrix(config.vocab_size, config.hidden_size, seed));
   impl->embeddings = std::as_const(impl->owned_embeddings).view();
   for (std::int64_t layer = 0; layer < config.layers; ++layer) {
-    FOVEA_TRY(DecoderBlock block, DecoderBlock::random(context, config, dtype, seed + 16 * static_cast<std::uint64_t>(layer + 1)));
+    FOVEA_TRY(DecoderBlock block,
+              DecoderBlock::random(context, config, dtype,
+                                   seed + 16 * static_cast<std::uint64_t>(layer + 1)));
     impl->blocks.push_back(std::move(block));
   }
   FOVEA_TRY(impl->final_norm, ones(config.hidden_size));
@@ -66,7 +72,8 @@ DecoderState Decoder::new_state() const {
 Status Decoder::embed(Context& context, std::span<const std::int32_t> ids, TensorView out) const {
   for (const std::int32_t id : ids) {
     if (id < 0 || id >= impl_->config.vocab_size) {
-      return make_error(ErrorCode::usage, "token id " + std::to_string(id) + " is outside the model's vocabulary of " +
+      return make_error(ErrorCode::usage, "token id " + std::to_string(id) +
+                                              " is outside the model's vocabulary of " +
                                               std::to_string(impl_->config.vocab_size));
     }
   }
@@ -75,8 +82,10 @@ Status Decoder::embed(Context& context, std::span<const std::int32_t> ids, Tenso
 
 Status Decoder::Impl::last_logits(Context& context, ConstTensorView row, TensorView logits) const {
   Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView normed, context.workspace.take(Shape{1, config.hidden_size}, DType::f32));
-  FOVEA_CHECK(rms_norm(context, row, final_norm.view(), static_cast<float>(config.rms_norm_eps), normed));
+  FOVEA_TRY(const TensorView normed,
+            context.workspace.take(Shape{1, config.hidden_size}, DType::f32));
+  FOVEA_CHECK(
+      rms_norm(context, row, final_norm.view(), static_cast<float>(config.rms_norm_eps), normed));
   return lm_head.apply(context, normed, logits);
 }
 
@@ -91,10 +100,11 @@ void Decoder::Impl::trace_row(const BlockAttention& attention, std::int32_t visi
   traced.visible.push_back(visible);
 }
 
-Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state,
-                       TensorView logits, TracedRow* traced) const {
+Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
+                       TracedRow* traced) const {
   Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView hidden, context.workspace.take(Shape{1, impl_->config.hidden_size}, DType::f32));
+  FOVEA_TRY(const TensorView hidden,
+            context.workspace.take(Shape{1, impl_->config.hidden_size}, DType::f32));
   FOVEA_CHECK(embed(context, std::array{token}, hidden));
   for (int layer = 0; layer < static_cast<int>(impl_->blocks.size()); ++layer) {
     if (context.cancelled()) return make_error(ErrorCode::cancelled, "stopped while answering");
@@ -102,8 +112,8 @@ Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state
     const std::array position{state.next_position[index]++};
     Workspace::Scope layer_scope(context.workspace);
     BlockAttention attention;
-    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[index], hidden, position, state.cache, layer,
-                          true, traced != nullptr ? &attention : nullptr));
+    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[index], hidden, position,
+                          state.cache, layer, true, traced != nullptr ? &attention : nullptr));
     if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), *traced);
   }
   return impl_->last_logits(context, hidden, logits);

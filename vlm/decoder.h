@@ -48,7 +48,8 @@ struct DecoderPrefix {
 };
 
 struct PrefillInput {
-  ConstTensorView embeddings;  // [prompt tokens - prefix tokens, hidden] f32: those that must be run
+  ConstTensorView
+      embeddings;  // [prompt tokens - prefix tokens, hidden] f32: those that must be run
   const SequenceLayout* layout = nullptr;  // of the whole prompt, prefix included
   Policy* policy = nullptr;                // null: no pruning
   const PruningPlan* plan = nullptr;       // of that policy
@@ -78,9 +79,9 @@ class Decoder {
   /// out: [ids, hidden] f32. Errors: usage when an id is outside the vocabulary.
   Status embed(Context& context, std::span<const std::int32_t> ids, TensorView out) const;
 
-  /// Runs a prompt (or the rest of one) through all layers; pruning stages act here. `state` must be
-  /// new. logits: f32 [1, vocabulary] of the last row. `record` and `traced` may be null; `traced`
-  /// receives the last row's queries.
+  /// Runs a prompt (or the rest of one) through all layers; pruning stages act here. `state` must
+  /// be new. logits: f32 [1, vocabulary] of the last row. `record` and `traced` may be null;
+  /// `traced` receives the last row's queries.
   Status prefill(Context& context, const PrefillInput& input, DecoderState& state,
                  TensorView logits, PruningRecord* record, TracedRow* traced) const;
 

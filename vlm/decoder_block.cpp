@@ -20,8 +20,10 @@ constexpr std::int64_t kMlpRows = 1024;
 struct BlockShapes {
   std::int64_t hidden, intermediate, query_width, kv_width;
   explicit BlockShapes(const DecoderConfig& config)
-      : hidden(config.hidden_size), intermediate(config.intermediate_size),
-        query_width(config.heads * config.head_dim), kv_width(config.kv_heads * config.head_dim) {}
+      : hidden(config.hidden_size),
+        intermediate(config.intermediate_size),
+        query_width(config.heads * config.head_dim),
+        kv_width(config.kv_heads * config.head_dim) {}
 };
 
 /// Part of a fused product's rows, as [rows, heads, head_dim].
@@ -40,7 +42,8 @@ Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock
     const std::int64_t rows = std::min(kMlpRows, hidden.rows() - first);
     Workspace::Scope scope(context.workspace);
     const TensorView part = hidden.slice(first, rows);
-    FOVEA_TRY(const TensorView normed, context.workspace.take(Shape{rows, config.hidden_size}, DType::f32));
+    FOVEA_TRY(const TensorView normed,
+              context.workspace.take(Shape{rows, config.hidden_size}, DType::f32));
     FOVEA_TRY(const TensorView both, context.workspace.take(Shape{rows, 2 * width}, DType::f32));
     FOVEA_CHECK(rms_norm(context, part, block.post_attention_norm.view(),
                          static_cast<float>(config.rms_norm_eps), normed));
@@ -64,16 +67,18 @@ Result<DecoderBlock> DecoderBlock::load(Context& context, const DecoderConfig& c
   FOVEA_TRY(block.post_attention_norm,
             weights.get_f32("post_attention_layernorm.weight", Shape{s.hidden}));
 
-  FOVEA_TRY(const auto query, weights.get("self_attn.q_proj.weight", Shape{s.query_width, s.hidden}));
+  FOVEA_TRY(const auto query,
+            weights.get("self_attn.q_proj.weight", Shape{s.query_width, s.hidden}));
   FOVEA_TRY(const auto key, weights.get("self_attn.k_proj.weight", Shape{s.kv_width, s.hidden}));
   FOVEA_TRY(const auto value, weights.get("self_attn.v_proj.weight", Shape{s.kv_width, s.hidden}));
-  FOVEA_TRY(const auto output, weights.get("self_attn.o_proj.weight", Shape{s.hidden, s.query_width}));
+  FOVEA_TRY(const auto output,
+            weights.get("self_attn.o_proj.weight", Shape{s.hidden, s.query_width}));
   std::vector<ConstTensorView> biases;
   ConstTensorView output_bias;
   if (config.attention_bias) {
-    for (const auto& [name, width] :
-         {std::pair{"self_attn.q_proj.bias", s.query_width}, {"self_attn.k_proj.bias", s.kv_width},
-          {"self_attn.v_proj.bias", s.kv_width}}) {
+    for (const auto& [name, width] : {std::pair{"self_attn.q_proj.bias", s.query_width},
+                                      {"self_attn.k_proj.bias", s.kv_width},
+                                      {"self_attn.v_proj.bias", s.kv_width}}) {
       FOVEA_TRY(const auto bias, weights.get(name, Shape{width}));
       biases.push_back(bias);
     }
@@ -120,7 +125,8 @@ Status run_block(Context& context, const DecoderConfig& config, const DecoderBlo
   TensorView kept_query;
   if (attention_out != nullptr) {
     FOVEA_TRY(lse, context.workspace.take(Shape{config.heads, run_rows}, DType::f32));
-    FOVEA_TRY(kept_query, context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
+    FOVEA_TRY(kept_query,
+              context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
   }
   const TensorView run_hidden = hidden.slice(rows - run_rows, run_rows);
   {
@@ -133,12 +139,14 @@ Status run_block(Context& context, const DecoderConfig& config, const DecoderBlo
     FOVEA_CHECK(rms_norm(context, hidden, block.input_norm.view(),
                          static_cast<float>(config.rms_norm_eps), normed));
     FOVEA_CHECK(block.qkv.apply(context, normed, fused));
-    const TensorView query = head_columns(fused, 0, config.heads, config.head_dim)
-                                 .slice(rows - run_rows, run_rows);
+    const TensorView query =
+        head_columns(fused, 0, config.heads, config.head_dim).slice(rows - run_rows, run_rows);
     const TensorView key = head_columns(fused, s.query_width, config.kv_heads, config.head_dim);
-    const TensorView value = head_columns(fused, s.query_width + s.kv_width, config.kv_heads, config.head_dim);
+    const TensorView value =
+        head_columns(fused, s.query_width + s.kv_width, config.kv_heads, config.head_dim);
     const float theta = static_cast<float>(config.rope_theta);
-    FOVEA_CHECK(rope(context, query, positions.subspan(static_cast<std::size_t>(rows - run_rows)), theta));
+    FOVEA_CHECK(
+        rope(context, query, positions.subspan(static_cast<std::size_t>(rows - run_rows)), theta));
     FOVEA_CHECK(rope(context, key, positions, theta));
     FOVEA_CHECK(cache.append(layer, key, value));
 

@@ -32,10 +32,10 @@ struct BlockAttention {
   TensorView lse;    // [heads, rows that ran] f32
 };
 
-/// Runs one layer over hidden [n, hidden] f32 in place; keys and values of all rows enter the cache.
-/// With `only_last` only the last row goes on past the keys and values (the last layer of a prompt
-/// needs no other), and only that row of `hidden` is updated. `attention`, when given, receives
-/// queries and lse (of the last row alone with only_last).
+/// Runs one layer over hidden [n, hidden] f32 in place; keys and values of all rows enter the
+/// cache. With `only_last` only the last row goes on past the keys and values (the last layer of a
+/// prompt needs no other), and only that row of `hidden` is updated. `attention`, when given,
+/// receives queries and lse (of the last row alone with only_last).
 Status run_block(Context& context, const DecoderConfig& config, const DecoderBlock& block,
                  TensorView hidden, std::span<const std::int32_t> positions, KvCache& cache,
                  int layer, bool only_last, BlockAttention* attention);

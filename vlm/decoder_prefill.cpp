@@ -16,10 +16,13 @@ namespace {
 int first_changed_layer(const Stage& stage) {
   switch (stage.when) {
     case Hook::embeddings:
-    case Hook::vit_block: return 0;
+    case Hook::vit_block:
+      return 0;
     case Hook::before_layer:
-    case Hook::after_attention: return stage.layer;
-    case Hook::after_layer: return stage.layer + 1;
+    case Hook::after_attention:
+      return stage.layer;
+    case Hook::after_layer:
+      return stage.layer + 1;
   }
   return 0;
 }
@@ -41,16 +44,19 @@ Status check_plan(const PruningPlan& plan, int layers) {
   for (const Stage& stage : plan.stages) {
     const bool hook_known = stage.when == Hook::embeddings || stage.when == Hook::before_layer ||
                             stage.when == Hook::after_layer;
-    const bool source_known = stage.attention == AttentionSource::none ||
-                              (stage.attention == AttentionSource::this_layer && stage.when == Hook::after_layer) ||
-                              (stage.attention == AttentionSource::previous_layer &&
-                               stage.when == Hook::before_layer && stage.layer > 0);
+    const bool source_known =
+        stage.attention == AttentionSource::none ||
+        (stage.attention == AttentionSource::this_layer && stage.when == Hook::after_layer) ||
+        (stage.attention == AttentionSource::previous_layer && stage.when == Hook::before_layer &&
+         stage.layer > 0);
     if (!hook_known || !source_known) {
-      return make_error(ErrorCode::unsupported, "the decoder does not offer the hook a pruning stage asks for");
+      return make_error(ErrorCode::unsupported,
+                        "the decoder does not offer the hook a pruning stage asks for");
     }
     if (stage.layer < 0 || stage.layer >= layers) {
-      return make_error(ErrorCode::usage, "a pruning stage names layer " + std::to_string(stage.layer) +
-                                              " of a model with " + std::to_string(layers) + " layers");
+      return make_error(ErrorCode::usage, "a pruning stage names layer " +
+                                              std::to_string(stage.layer) + " of a model with " +
+                                              std::to_string(layers) + " layers");
     }
   }
   return {};
@@ -76,7 +82,8 @@ class PrefillRun {
       : context_(context), config_(config), input_(input), state_(state), record_(record) {}
 
   Status start(int boundary);
-  /// Puts the prefix's hidden states in front once the boundary is reached, and keeps them when asked.
+  /// Puts the prefix's hidden states in front once the boundary is reached, and keeps them when
+  /// asked.
   Status reach(int layer);
   Status run_stages_before(int layer);
   Status run_stages_after(int layer, const BlockAttention& attention);
@@ -146,7 +153,8 @@ Status PrefillRun::reach(int layer) {
       capture.cache.truncate(l, l < boundary_ ? static_cast<std::int32_t>(capture.tokens) : 0);
     }
     if (!past_the_end) {
-      FOVEA_TRY(capture.hidden, Tensor::allocate(Shape{capture.tokens, config_.hidden_size}, DType::f32));
+      FOVEA_TRY(capture.hidden,
+                Tensor::allocate(Shape{capture.tokens, config_.hidden_size}, DType::f32));
       FOVEA_CHECK(convert(buffers_[0].slice(0, capture.tokens), capture.hidden.view()));
     }
   }
@@ -154,9 +162,11 @@ Status PrefillRun::reach(int layer) {
 }
 
 bool PrefillRun::wants_attention(int layer) const {
-  return has_plan() && std::any_of(input_.plan->stages.begin(), input_.plan->stages.end(), [&](const Stage& stage) {
-           return acts_after(stage, layer) && stage.attention != AttentionSource::none;
-         });
+  return has_plan() && std::any_of(input_.plan->stages.begin(), input_.plan->stages.end(),
+                                   [&](const Stage& stage) {
+                                     return acts_after(stage, layer) &&
+                                            stage.attention != AttentionSource::none;
+                                   });
 }
 
 bool PrefillRun::stages_after(int layer) const {
@@ -217,21 +227,23 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
   FOVEA_CHECK(run.reach(0));
 
   for (int layer = 0; layer < layers; ++layer) {
-    if (context.cancelled()) return make_error(ErrorCode::cancelled, "stopped while reading the prompt");
+    if (context.cancelled())
+      return make_error(ErrorCode::cancelled, "stopped while reading the prompt");
     FOVEA_CHECK(run.run_stages_before(layer));
     run.enter(layer);
     Workspace::Scope layer_scope(context.workspace);
     const bool wanted = traced != nullptr || run.wants_attention(layer);
     const bool only_last = layer + 1 == layers && !run.stages_after(layer);
     BlockAttention attention;
-    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[static_cast<std::size_t>(layer)], run.sequence.hidden,
-                          run.sequence.positions, state.cache, layer, only_last,
-                          wanted ? &attention : nullptr));
+    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[static_cast<std::size_t>(layer)],
+                          run.sequence.hidden, run.sequence.positions, state.cache, layer,
+                          only_last, wanted ? &attention : nullptr));
     if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), *traced);
     FOVEA_CHECK(run.reach(layer + 1));
     FOVEA_CHECK(run.run_stages_after(layer, attention));
   }
-  return impl_->last_logits(context, run.sequence.hidden.slice(run.sequence.hidden.rows() - 1, 1), logits);
+  return impl_->last_logits(context, run.sequence.hidden.slice(run.sequence.hidden.rows() - 1, 1),
+                            logits);
 }
 
 }  // namespace fovea

@@ -6,9 +6,10 @@
 namespace fovea {
 
 KvCache::KvCache(int layers, std::int64_t kv_heads, std::int64_t head_dim, DType dtype)
-    : kv_heads_(kv_heads), head_dim_(head_dim), dtype_(dtype),
+    : kv_heads_(kv_heads),
+      head_dim_(head_dim),
+      dtype_(dtype),
       layers_(static_cast<std::size_t>(layers)) {}
-
 
 Status KvCache::make_writable(Layer& layer, std::size_t page) {
   const Shape shape{kv_heads_, kPageTokens, head_dim_};
@@ -20,7 +21,8 @@ Status KvCache::make_writable(Layer& layer, std::size_t page) {
   FOVEA_TRY(fresh->values, Tensor::allocate(shape, dtype_));
   if (exists) {  // shared with a snapshot: write to a copy
     std::memcpy(fresh->keys.view().data, layer.pages[page]->keys.view().data, fresh->keys.bytes());
-    std::memcpy(fresh->values.view().data, layer.pages[page]->values.view().data, fresh->values.bytes());
+    std::memcpy(fresh->values.view().data, layer.pages[page]->values.view().data,
+                fresh->values.bytes());
     layer.pages[page] = fresh;
   } else {
     layer.pages.push_back(fresh);
@@ -47,9 +49,10 @@ Status KvCache::append(int layer_index, ConstTensorView keys, ConstTensorView va
         ConstTensorView source = from.slice(done, here);
         source.data += static_cast<std::size_t>(head * head_dim_) * dtype_size(from.dtype);
         source.shape = Shape{here, head_dim_};
-        TensorView target(to.view().data + static_cast<std::size_t>((head * kPageTokens + slot) * head_dim_) *
-                                               dtype_size(dtype_),
-                          dtype_, Shape{here, head_dim_});
+        TensorView target(
+            to.view().data + static_cast<std::size_t>((head * kPageTokens + slot) * head_dim_) *
+                                 dtype_size(dtype_),
+            dtype_, Shape{here, head_dim_});
         return convert(source, target);
       };
       FOVEA_CHECK(copy_head(keys, layer.pages[page]->keys));

@@ -18,8 +18,8 @@ class KvCache {
   KvCache() = default;
   KvCache(int layers, std::int64_t kv_heads, std::int64_t head_dim, DType dtype);
 
-  /// Appends rows of keys and values, [tokens, kv_heads, head_dim] f32 (row strides allowed), to one
-  /// layer. A shared last page is copied first. Errors: out_of_memory.
+  /// Appends rows of keys and values, [tokens, kv_heads, head_dim] f32 (row strides allowed), to
+  /// one layer. A shared last page is copied first. Errors: out_of_memory.
   Status append(int layer, ConstTensorView keys, ConstTensorView values);
   /// Forgets the tokens from `length` on.
   void truncate(int layer, std::int32_t length);

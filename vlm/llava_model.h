@@ -3,6 +3,7 @@
 // read-only by any number of sessions.
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,8 @@ class LlavaModel {
   double load_ms() const { return load_ms_; }
   /// Tensors of the checkpoint that nobody needed, and other things worth saying once.
   const std::vector<std::string>& notes() const { return notes_; }
-  /// SHA-256 over the weight files; computed at the first call.
+  /// SHA-256 over the weight files, computed at the first call; empty for more than 2 GiB of
+  /// weights, where it would take longer than an answer, and for random models.
   std::string sha256() const;
 
  private:
@@ -68,6 +70,8 @@ class LlavaModel {
   LinearDType dtype_ = LinearDType::f32;
   double load_ms_ = 0;
   std::vector<std::string> notes_;
+  mutable std::once_flag hash_once_;
+  mutable std::string hash_;
 };
 
 }  // namespace fovea

@@ -61,8 +61,8 @@ using TextCallback = std::function<void(const std::string& piece)>;
 
 struct SessionOptions {
   int threads = 1;
-  std::string chat_template;  // built-in name; empty: recognised from the model
-  std::shared_ptr<Policy> policy;  // null: no pruning
+  std::string chat_template;              // built-in name; empty: recognised from the model
+  std::shared_ptr<Policy> policy;         // null: no pruning
   std::optional<PositionMode> positions;  // null: the policy's own choice
   std::optional<AspectMode> aspect;       // null: the model's own choice
 };

@@ -26,9 +26,12 @@ LayerStage::LayerStage(const SequenceLayout& layout, const LiveSequence& sequenc
 std::vector<std::int32_t> LayerStage::rows_of(RowSet set) const {
   const auto count = static_cast<std::int32_t>(sequence_.origin.size());
   switch (set) {
-    case RowSet::last: return count > 0 ? std::vector<std::int32_t>{count - 1} : std::vector<std::int32_t>{};
-    case RowSet::text: return text_rows_;
-    case RowSet::visual: return visual_rows_;
+    case RowSet::last:
+      return count > 0 ? std::vector<std::int32_t>{count - 1} : std::vector<std::int32_t>{};
+    case RowSet::text:
+      return text_rows_;
+    case RowSet::visual:
+      return visual_rows_;
     case RowSet::from_last_visual: {
       if (visual_rows_.empty()) return {};
       std::vector<std::int32_t> rows(static_cast<std::size_t>(count - visual_rows_.back()));
@@ -45,7 +48,8 @@ std::int64_t LayerStage::row_count(RowSet rows) const {
 
 Result<ConstTensorView> LayerStage::scores(Context& context, const ScoreRequest& request) {
   if (attention_ == nullptr) {
-    return make_error(ErrorCode::internal, "a pruning stage asked for attention that its plan does not name");
+    return make_error(ErrorCode::internal,
+                      "a pruning stage asked for attention that its plan does not name");
   }
   const std::vector<std::int32_t> rows = rows_of(request.rows);
   const auto& columns = request.columns == ColumnSet::visual ? visual_rows_ : text_rows_;
@@ -56,17 +60,22 @@ Result<ConstTensorView> LayerStage::scores(Context& context, const ScoreRequest&
   const auto row_count = static_cast<std::int64_t>(rows.size());
   const auto column_count = static_cast<std::int64_t>(columns.size());
   // Rows before these came from a snapshot, which keeps no queries.
-  const auto first_row = static_cast<std::int32_t>(sequence_.origin.size()) - static_cast<std::int32_t>(query.rows());
+  const auto first_row =
+      static_cast<std::int32_t>(sequence_.origin.size()) - static_cast<std::int32_t>(query.rows());
 
-  FOVEA_TRY(const TensorView picked, context.workspace.take(Shape{row_count, heads, head_dim}, DType::f32));
-  FOVEA_TRY(const TensorView picked_lse, context.workspace.take(Shape{heads, row_count}, DType::f32));
+  FOVEA_TRY(const TensorView picked,
+            context.workspace.take(Shape{row_count, heads, head_dim}, DType::f32));
+  FOVEA_TRY(const TensorView picked_lse,
+            context.workspace.take(Shape{heads, row_count}, DType::f32));
   std::vector<std::int32_t> visible(rows.size());
   for (std::int64_t i = 0; i < row_count; ++i) {
     const std::int32_t row = rows[static_cast<std::size_t>(i)] - first_row;
     if (row < 0) {
-      return make_error(ErrorCode::internal, "a pruning stage asked for attention rows of a reused prefix");
+      return make_error(ErrorCode::internal,
+                        "a pruning stage asked for attention rows of a reused prefix");
     }
-    std::memcpy(picked.row<float>(i), query.row<float>(row), static_cast<std::size_t>(heads * head_dim) * sizeof(float));
+    std::memcpy(picked.row<float>(i), query.row<float>(row),
+                static_cast<std::size_t>(heads * head_dim) * sizeof(float));
     for (std::int64_t head = 0; head < heads; ++head) {
       picked_lse.row<float>(head)[i] = lse.row<float>(head)[row];
     }
@@ -95,9 +104,12 @@ Result<ConstTensorView> LayerStage::scores(Context& context, const ScoreRequest&
   return ConstTensorView(out);
 }
 
-Result<ConstTensorView> LayerStage::gather_hidden(Context& context, std::span<const std::int32_t> rows) const {
-  FOVEA_TRY(const TensorView out, context.workspace.take(
-                                      Shape{static_cast<std::int64_t>(rows.size()), sequence_.hidden.shape[1]}, DType::f32));
+Result<ConstTensorView> LayerStage::gather_hidden(Context& context,
+                                                  std::span<const std::int32_t> rows) const {
+  FOVEA_TRY(
+      const TensorView out,
+      context.workspace.take(
+          Shape{static_cast<std::int64_t>(rows.size()), sequence_.hidden.shape[1]}, DType::f32));
   FOVEA_CHECK(gather_rows(context, sequence_.hidden, rows, out));
   return ConstTensorView(out);
 }
@@ -125,12 +137,15 @@ Result<Merges> expand(const Selection& selection, std::span<const std::int32_t> 
   merges.offsets.push_back(0);
   std::int32_t previous_first = -1;
   for (std::int64_t i = 0; i < selection.count; ++i) {
-    const std::int32_t begin = selection.offsets.empty() ? static_cast<std::int32_t>(i) : selection.offsets.as<std::int32_t>()[i];
-    const std::int32_t end = selection.offsets.empty() ? begin + 1 : selection.offsets.as<std::int32_t>()[i + 1];
+    const std::int32_t begin = selection.offsets.empty() ? static_cast<std::int32_t>(i)
+                                                         : selection.offsets.as<std::int32_t>()[i];
+    const std::int32_t end =
+        selection.offsets.empty() ? begin + 1 : selection.offsets.as<std::int32_t>()[i + 1];
     for (std::int32_t s = begin; s < end; ++s) {
       if (sources[s] < 0 || sources[s] >= present) {
-        return make_error(ErrorCode::internal, "a pruning method selected visual token " + std::to_string(sources[s]) +
-                                                   " of " + std::to_string(present));
+        return make_error(ErrorCode::internal, "a pruning method selected visual token " +
+                                                   std::to_string(sources[s]) + " of " +
+                                                   std::to_string(present));
       }
       merges.sources.push_back(visual_rows[static_cast<std::size_t>(sources[s])]);
       merges.weights.push_back(selection.weights.empty() ? 1.0f : selection.weights.as<float>()[s]);
@@ -169,7 +184,8 @@ Status apply_selection(Context& context, const Stage& stage, const LayerStage& v
     if (view.layout().kinds[prompt_position] != TokenKind::visual) {
       push(static_cast<std::int32_t>(row), static_cast<std::int32_t>(row), 1.0f, true);
     } else if (survivor + 1 < merges.offsets.size() &&
-               merges.sources[static_cast<std::size_t>(merges.offsets[survivor])] == static_cast<std::int32_t>(row)) {
+               merges.sources[static_cast<std::size_t>(merges.offsets[survivor])] ==
+                   static_cast<std::int32_t>(row)) {
       for (std::int32_t s = merges.offsets[survivor]; s < merges.offsets[survivor + 1]; ++s) {
         push(static_cast<std::int32_t>(row), merges.sources[static_cast<std::size_t>(s)],
              merges.weights[static_cast<std::size_t>(s)], s == merges.offsets[survivor]);
@@ -202,7 +218,8 @@ Status apply_selection(Context& context, const Stage& stage, const LayerStage& v
         std::vector<std::int32_t>& ids = entry.sources.emplace_back();
         for (std::int32_t s = merges.offsets[i]; s < merges.offsets[i + 1]; ++s) {
           const std::int32_t row = merges.sources[static_cast<std::size_t>(s)];
-          ids.push_back(view.layout().visual_ids[static_cast<std::size_t>(sequence.origin[static_cast<std::size_t>(row)])]);
+          ids.push_back(view.layout().visual_ids[static_cast<std::size_t>(
+              sequence.origin[static_cast<std::size_t>(row)])]);
         }
       }
     }

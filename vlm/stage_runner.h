@@ -14,15 +14,15 @@ namespace fovea {
 
 /// The sequence as it stands between two layers.
 struct LiveSequence {
-  TensorView hidden;                     // [n, hidden] f32
-  std::vector<std::int32_t> origin;      // per row: its prompt position
-  std::vector<std::int32_t> positions;   // per row: its rotary position
+  TensorView hidden;                    // [n, hidden] f32
+  std::vector<std::int32_t> origin;     // per row: its prompt position
+  std::vector<std::int32_t> positions;  // per row: its rotary position
 };
 
 /// What a stage may look at of one layer's attention.
 struct StageAttention {
-  BlockAttention block;        // rows that ran: the last `block.query.rows()` of the sequence
-  KvView kv;                   // of the same layer
+  BlockAttention block;  // rows that ran: the last `block.query.rows()` of the sequence
+  KvView kv;             // of the same layer
   float scale = 1.0f;
 };
 

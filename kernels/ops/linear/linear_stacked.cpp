@@ -9,7 +9,8 @@ Result<Tensor> stack(std::span<const ConstTensorView> parts, bool vectors) {
   DType dtype = parts[0].dtype;
   std::int64_t rows = 0;
   for (const ConstTensorView& part : parts) {
-    if (part.shape.rank() != (vectors ? 1 : 2) || (!vectors && part.shape[1] != parts[0].shape[1])) {
+    if (part.shape.rank() != (vectors ? 1 : 2) ||
+        (!vectors && part.shape[1] != parts[0].shape[1])) {
       return make_error(ErrorCode::usage, "stacked weights must agree in their inputs, found " +
                                               part.shape.to_string() + " beside " +
                                               parts[0].shape.to_string());

@@ -1,0 +1,55 @@
+#pragma once
+// Pictures turned into visual tokens once, and found again by what they show.
+
+#include <cstdint>
+#include <list>
+#include <memory>
+
+#include "kernels/context.h"
+#include "vision/image.h"
+#include "vlm/llava_model.h"
+
+namespace fovea {
+
+struct PictureFeatures {
+  std::uint64_t content = 0;  // identifies pixels and preprocessing
+  Tensor tokens;              // [visual tokens, decoder width] f32
+  PixelRect rect;
+  double preprocess_ms = 0, vision_ms = 0, projector_ms = 0;  // of the run that made it
+};
+
+/// Keeps the features of the pictures used last. The key is a 64-bit hash of size and pixels, and
+/// a hit must agree in a second, independent 64-bit hash.
+class PictureFeatureCache {
+ public:
+  explicit PictureFeatureCache(std::size_t capacity) : capacity_(capacity) {}
+
+  struct Found {
+    std::shared_ptr<const PictureFeatures> features;
+    bool fresh = false;  // computed by this call
+  };
+  /// Errors: those of preprocess() and VitEncoder::forward().
+  Result<Found> get(Context& context, const LlavaModel& model, const Image& image,
+                    AspectMode aspect);
+  void clear() { entries_.clear(); }
+
+ private:
+  struct Entry {
+    std::uint64_t check = 0;
+    AspectMode aspect = AspectMode::crop;
+    std::shared_ptr<const PictureFeatures> features;
+  };
+  std::size_t capacity_;
+  std::list<Entry> entries_;  // most recent first
+};
+
+/// Vision tower and projector on prepared pixels [3, side, side]: f32 [visual tokens, decoder
+/// width].
+struct EncodedPicture {
+  Tensor tokens;
+  double vision_ms = 0, projector_ms = 0;
+};
+Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
+                                      ConstTensorView pixels);
+
+}  // namespace fovea

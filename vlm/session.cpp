@@ -1,0 +1,349 @@
+#include "vlm/session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "vlm/decoder_trace.h"
+#include "vlm/picture_features.h"
+#include "vlm/prefix_store.h"
+#include "vlm/prompt.h"
+#include "vlm/stopwatch.h"
+
+namespace fovea {
+
+namespace {
+
+constexpr std::size_t kCachedPictures = 16;
+
+bool blank(const std::string& text) {
+  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' '; });
+}
+
+BudgetShape budget_shape(const LlavaModel& model) {
+  const DecoderConfig& config = model.config().decoder;
+  BudgetShape shape;
+  shape.layers = static_cast<int>(config.layers);
+  shape.hidden = config.hidden_size;
+  shape.intermediate = config.intermediate_size;
+  shape.heads = config.heads;
+  shape.kv_heads = config.kv_heads;
+  shape.head_dim = config.head_dim;
+  shape.kv_element_bytes = model.dtype() == LinearDType::bf16 ? 2 : 4;
+  return shape;
+}
+
+}  // namespace
+
+const char* finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::cancelled:
+      return "cancelled";
+  }
+  return "stop";
+}
+
+struct Session::Impl {
+  std::shared_ptr<const LlavaModel> model;
+  SessionOptions options;
+  ChatTemplate chat_template;
+  AspectMode aspect = AspectMode::crop;
+  Context context;
+  PictureFeatureCache pictures{kCachedPictures};
+  PrefixStore prefixes;
+
+  // The conversation so far.
+  std::vector<ChatTurn> turns;
+  std::vector<std::shared_ptr<const Image>> images;
+
+  Result<Answer> ask(const Question& question, const TextCallback& on_text);
+  Result<EncodedPrompt> build_prompt(const Question& question, Timings& timings,
+                                     std::vector<std::shared_ptr<const PictureFeatures>>& features);
+  Status embed_prompt(const EncodedPrompt& prompt, std::int64_t first,
+                      const std::vector<std::shared_ptr<const PictureFeatures>>& features,
+                      TensorView out);
+  Status generate(const Question& question, const TextCallback& on_text,
+                  const Stopwatch& since_preprocess, std::int64_t prompt_tokens,
+                  DecoderState& state, TensorView logits, DecoderTrace* trace, Answer& answer);
+};
+
+Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Session::~Session() = default;
+
+Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const LlavaModel> model,
+                                                 SessionOptions options) {
+  auto impl = std::make_unique<Impl>();
+  const LlavaConfig& config = model->config();
+  if (options.chat_template.empty()) {
+    FOVEA_TRY(impl->chat_template, ChatTemplate::recognise(config.chat_template));
+  } else {
+    FOVEA_TRY(impl->chat_template, ChatTemplate::by_name(options.chat_template));
+  }
+  impl->aspect = options.aspect.value_or(config.preprocess.aspect);
+  impl->context.threads = options.threads;
+  impl->model = std::move(model);
+  impl->options = std::move(options);
+  return std::unique_ptr<Session>(new Session(std::move(impl)));
+}
+
+const std::string& Session::template_name() const {
+  return impl_->chat_template.name();
+}
+const LlavaModel& Session::model() const {
+  return *impl_->model;
+}
+
+void Session::reset() {
+  impl_->turns.clear();
+  impl_->images.clear();
+  impl_->pictures.clear();
+  impl_->prefixes.clear();
+}
+
+Result<Answer> Session::ask(const Question& question, const TextCallback& on_text,
+                            const std::atomic<bool>* cancel) {
+  impl_->context.cancel = cancel;
+  Result<Answer> answer = impl_->ask(question, on_text);
+  impl_->context.cancel = nullptr;
+  return answer;
+}
+
+Result<EncodedPrompt> Session::Impl::build_prompt(
+    const Question& question, Timings& timings,
+    std::vector<std::shared_ptr<const PictureFeatures>>& features) {
+  std::vector<PromptPart> parts;
+  if (question.raw_prompt) {
+    parts = raw_prompt(*question.raw_prompt);
+    const auto marks = std::count_if(parts.begin(), parts.end(), [](const PromptPart& part) {
+      return part.kind == PromptPart::Kind::image;
+    });
+    if (marks != static_cast<std::ptrdiff_t>(images.size())) {
+      return make_error(ErrorCode::usage, "the raw prompt marks " + std::to_string(marks) +
+                                              " pictures, but " + std::to_string(images.size()) +
+                                              " were given")
+          .with_remedy("Write <image> once for each picture");
+    }
+  } else {
+    parts = chat_template.render(turns);
+  }
+
+  std::vector<PromptPicture> pictures_in_prompt;
+  for (const auto& image : images) {
+    FOVEA_TRY(auto found, pictures.get(context, *model, *image, aspect));
+    if (found.fresh) {
+      timings.preprocess += found.features->preprocess_ms;
+      timings.vision += found.features->vision_ms;
+      timings.projector += found.features->projector_ms;
+    }
+    pictures_in_prompt.push_back({found.features->content, found.features->rect});
+    features.push_back(std::move(found.features));
+  }
+  return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());
+}
+
+Status Session::Impl::embed_prompt(
+    const EncodedPrompt& prompt, std::int64_t first,
+    const std::vector<std::shared_ptr<const PictureFeatures>>& features, TensorView out) {
+  const auto total = static_cast<std::int64_t>(prompt.ids.size());
+  const std::int64_t per_picture = model->config().visual_tokens_per_image();
+  for (std::int64_t begin = first; begin < total;) {
+    const std::int32_t id = prompt.layout.visual_ids[static_cast<std::size_t>(begin)];
+    std::int64_t end = begin + 1;
+    if (id >= 0) {  // the rest of one picture's tokens, as far as they are wanted
+      const std::int64_t within = id % per_picture;
+      end = begin + (per_picture - within);
+      const PictureFeatures& picture =
+          *features[static_cast<std::size_t>(prompt.picture_of[static_cast<std::size_t>(id)])];
+      FOVEA_CHECK(convert(picture.tokens.view().slice(within, end - begin),
+                          out.slice(begin - first, end - begin)));
+    } else {
+      while (end < total && prompt.layout.visual_ids[static_cast<std::size_t>(end)] < 0) ++end;
+      FOVEA_CHECK(model->decoder().embed(
+          context,
+          std::span(prompt.ids)
+              .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
+          out.slice(begin - first, end - begin)));
+    }
+    begin = end;
+  }
+  return {};
+}
+
+Status Session::Impl::generate(const Question& question, const TextCallback& on_text,
+                               const Stopwatch& since_preprocess, std::int64_t prompt_tokens,
+                               DecoderState& state, TensorView logits, DecoderTrace* trace,
+                               Answer& answer) {
+  const LlavaConfig& config = model->config();
+  FOVEA_TRY(Sampler sampler, Sampler::create(question.sampling));
+  StreamDecoder stream(model->tokenizer());
+  const auto vocabulary = static_cast<std::size_t>(config.decoder.vocab_size);
+  const std::int64_t room = config.decoder.max_positions - prompt_tokens;
+  const std::int64_t most = std::min<std::int64_t>(question.sampling.max_new_tokens, room);
+  const auto emit = [&](const std::string& piece) {
+    if (!piece.empty() && on_text) on_text(piece);
+  };
+
+  Stopwatch decode_watch;
+  answer.finish_reason = FinishReason::length;
+  for (std::int64_t step = 0; step < most; ++step) {
+    const std::span<const float> row(logits.as<float>(), vocabulary);
+    FOVEA_TRY(const std::int32_t token, sampler.sample(row));
+    if (step == 0) {
+      answer.timings.first_token = since_preprocess.elapsed_ms();
+      decode_watch.lap_ms();
+    }
+    if (question.keep_logits) answer.logits.insert(answer.logits.end(), row.begin(), row.end());
+    answer.token_ids.push_back(token);
+    if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), token) !=
+        config.eos_token_ids.end()) {
+      answer.finish_reason = FinishReason::stop;
+      break;
+    }
+    emit(stream.push(token));
+    if (step + 1 == most) break;
+    const Status decoded = model->decoder().decode(context, token, state, logits,
+                                                   trace != nullptr ? &trace->add_row() : nullptr);
+    if (!decoded) {
+      if (trace != nullptr) trace->drop_row();
+      if (decoded.error().code != ErrorCode::cancelled) return decoded.error();
+      answer.finish_reason = FinishReason::cancelled;
+      break;
+    }
+  }
+  const auto produced = static_cast<double>(answer.token_ids.size());
+  if (produced > 1) answer.timings.per_token = decode_watch.elapsed_ms() / (produced - 1);
+  emit(stream.finish());
+  answer.text = stream.text();
+  return {};
+}
+
+Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& on_text) {
+  if (!question.raw_prompt && blank(question.text)) {
+    return make_error(ErrorCode::usage, "the question is empty")
+        .in_field("question")
+        .with_remedy("Type a question");
+  }
+  FOVEA_CHECK(validate(question.sampling));
+  if (!question.continue_conversation || question.raw_prompt) {
+    turns.clear();
+    images.clear();
+  }
+  const std::size_t images_before = images.size();
+  images.insert(images.end(), question.images.begin(), question.images.end());
+  turns.push_back({question.text, static_cast<int>(question.images.size()), ""});
+  // A turn that fails leaves the conversation as it was.
+  const auto forget_turn = [&] {
+    turns.pop_back();
+    images.resize(images_before);
+  };
+
+  Workspace::Scope scope(context.workspace);
+  Answer answer;
+  Stopwatch total;
+  std::vector<std::shared_ptr<const PictureFeatures>> features;
+  Result<EncodedPrompt> built = build_prompt(question, answer.timings, features);
+  const auto cancelled_answer = [&] {
+    answer.finish_reason = FinishReason::cancelled;
+    answer.timings.total = total.elapsed_ms();
+    forget_turn();
+    return std::move(answer);
+  };
+  if (!built) {
+    if (built.error().code == ErrorCode::cancelled) return cancelled_answer();
+    forget_turn();
+    return std::move(built).error();
+  }
+  const EncodedPrompt& prompt = *built;
+  const DecoderConfig& config = model->config().decoder;
+  const std::int64_t tokens = prompt.layout.tokens();
+  answer.prompt_token_ids = prompt.ids;
+  const auto run = [&]() -> Status {
+    if (tokens >= config.max_positions) {
+      return make_error(ErrorCode::usage, "the prompt has " + std::to_string(tokens) +
+                                              " tokens, the model's context holds " +
+                                              std::to_string(config.max_positions) +
+                                              " including the answer")
+          .in_field("question")
+          .with_remedy("Ask a shorter question or show fewer pictures");
+    }
+
+    PruningPlan plan;
+    const bool prune = options.policy != nullptr && prompt.layout.visual_count() > 0;
+    if (prune) {
+      const ModelShape shape{static_cast<int>(config.layers), static_cast<int>(config.heads),
+                             static_cast<int>(config.kv_heads), config.hidden_size};
+      FOVEA_TRY(plan, options.policy->plan(prompt.layout, shape));
+      if (options.positions) plan.positions = *options.positions;
+    }
+    const int layers = static_cast<int>(config.layers);
+    const int boundary = model->decoder().boundary(&plan);
+    const std::int64_t shareable = shareable_tokens(prompt.layout, &plan, boundary);
+
+    PrefillInput input;
+    input.layout = &prompt.layout;
+    input.policy = plan.stages.empty() ? nullptr : options.policy.get();
+    input.plan = &plan;
+    input.prefix = prefixes.find(prompt.keys, shareable, boundary);
+    const std::int64_t reused = input.prefix != nullptr ? input.prefix->tokens : 0;
+    answer.prefix_reused = reused;
+    DecoderPrefix captured;
+    captured.tokens = shareable;
+    const bool capture_here = boundary < layers && shareable > 0;
+    if (capture_here) input.capture = &captured;
+
+    FOVEA_TRY(const TensorView embeddings,
+              context.workspace.take(Shape{tokens - reused, config.hidden_size}, DType::f32));
+    FOVEA_CHECK(embed_prompt(prompt, reused, features, embeddings));
+    input.embeddings = embeddings;
+    FOVEA_TRY(const TensorView logits,
+              context.workspace.take(Shape{1, config.vocab_size}, DType::f32));
+
+    std::shared_ptr<DecoderTrace> trace;
+    if (question.trace) trace = std::make_shared<DecoderTrace>(model, prompt.layout);
+    DecoderState state = model->decoder().new_state();
+    answer.pruning.initial = prompt.layout.visual_count();
+    answer.pruning.positions = plan.positions;
+    Stopwatch prefill_watch;
+    FOVEA_CHECK(model->decoder().prefill(context, input, state, logits, &answer.pruning,
+                                         trace != nullptr ? &trace->add_row() : nullptr));
+    answer.timings.prefill = prefill_watch.elapsed_ms();
+    answer.budget =
+        account(answer.pruning, budget_shape(*model), tokens - prompt.layout.visual_count());
+    FOVEA_CHECK(generate(question, on_text, total, tokens, state, logits, trace.get(), answer));
+
+    if (capture_here) {
+      prefixes.keep(prompt.keys, std::move(captured), layers);
+    } else if (boundary == layers) {
+      // Nothing was pruned: prompt and answer together are the next turn's prefix.
+      DecoderPrefix whole;
+      whole.boundary = layers;
+      whole.tokens = state.cache.length(0);
+      whole.cache = state.cache;
+      std::vector<std::uint64_t> keys = prompt.keys;
+      for (const std::int32_t id : answer.token_ids) keys.push_back(static_cast<std::uint32_t>(id));
+      if (answer.finish_reason == FinishReason::cancelled)
+        prefixes.clear();
+      else
+        prefixes.keep(std::move(keys), std::move(whole), layers);
+    }
+    if (trace != nullptr) {
+      trace->finish(state);
+      answer.trace = trace;
+    }
+    return {};
+  };
+
+  if (Status status = run(); !status) {
+    if (status.error().code == ErrorCode::cancelled) return cancelled_answer();
+    forget_turn();
+    return std::move(status).error();
+  }
+  turns.back().answer = answer.text;
+  answer.timings.total = total.elapsed_ms();
+  return answer;
+}
+
+}  // namespace fovea
