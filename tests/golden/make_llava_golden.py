@@ -27,7 +27,6 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-import transformers
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -106,10 +105,10 @@ def attention_peak(reference, ids, pixels):
 def make_expected(recipe, folder, pictures):
     reference = Reference(folder)
     tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    specials = {0, 1, 2} | set(range(tokenizer.get_piece_size(), reference.config.text_config.vocab_size))
+    specials = {0, 1, 2} | set(range(tokenizer.get_piece_size(), reference.vocabulary))
     tensors = {}
     for case, (prompt, names) in CASES.items():
-        ids = prompt_ids(prompt, tokenizer, reference.config.image_token_index, visual_tokens(recipe))
+        ids = prompt_ids(prompt, tokenizer, reference.image_token, visual_tokens(recipe))
         pixels = reference.pixel_values([pictures[n] for n in names]) if names else None
         greedy, logits = reference.greedy(ids, pixels, ROWS)
         if specials & set(greedy):
@@ -135,7 +134,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=HERE / "llava")
     arguments = parser.parse_args()
-    transformers.utils.logging.disable_progress_bar()
     torch.set_num_threads(1)  # one order of summation, so that reruns agree
 
     picture_folder = arguments.out / "pictures"

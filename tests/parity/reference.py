@@ -2,6 +2,9 @@
 
 import torch
 from transformers import AutoImageProcessor, LlavaForConditionalGeneration
+from transformers.utils import logging
+
+logging.disable_progress_bar()
 
 
 class Reference:
@@ -10,6 +13,8 @@ class Reference:
         self.model = load_float32(folder)
         self.model.eval()
         self.config = self.model.config
+        self.image_token = getattr(self.config, "image_token_index", None) or self.config.image_token_id
+        self.vocabulary = self.config.text_config.vocab_size
         self.processor = load_image_processor(folder)
 
     def pixel_values(self, pictures):
