@@ -54,7 +54,7 @@ class ChatTemplate {
   std::vector<PromptPart> render(const std::vector<ChatTurn>& turns) const;
 
  private:
-  std::string name_;
+  std::string name_ = "llava-1.5";
 };
 
 /// A prompt given raw: text as it is, each `<image>` a picture, begin token first.
