@@ -1,0 +1,441 @@
+#include "app/options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <limits>
+
+#include "app/text.h"
+
+namespace fovea::app {
+namespace {
+
+constexpr const char* kVersion = FOVEA_VERSION;
+
+// ---- Checks of single values -------------------------------------------------------------------
+
+/// Accepts numbers in [low, high]. CLI::Range lets not-a-number through.
+CLI::Validator in_range(double low, double high) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        double value = 0;
+        if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return {};
+        return "must be a number from " + CLI::detail::to_string(low) + " to " +
+               CLI::detail::to_string(high) + ", got " + text;
+      },
+      "");
+}
+
+/// Accepts decimal digits alone: CLI11 reads -1 as the largest unsigned number and cuts off what
+/// does not fit.
+CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        std::uint64_t value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool whole = failure == std::errc() && end == text.data() + text.size();
+        if (whole && value >= low && value <= high) return {};
+        return "must be a whole number from " + std::to_string(low) + " to " +
+               std::to_string(high) + ", got " + text;
+      },
+      "");
+}
+
+CLI::Validator non_empty(const std::string& what) {
+  return CLI::Validator(
+      [=](std::string& text) -> std::string { return text.empty() ? what + " is empty" : ""; }, "");
+}
+
+CLI::Validator device_name() {
+  return CLI::Validator(
+      [](std::string& text) -> std::string {
+        if (text == "auto" || text == "cpu" || text == "cuda") return {};
+        const std::string prefix = "cuda:";
+        const bool indexed = text.rfind(prefix, 0) == 0 && text.size() > prefix.size() &&
+                             text.size() <= prefix.size() + 3 &&
+                             std::all_of(text.begin() + static_cast<std::ptrdiff_t>(prefix.size()),
+                                         text.end(), [](char c) { return c >= '0' && c <= '9'; });
+        return indexed ? "" : "must be auto, cpu, cuda or cuda:N, got " + text;
+      },
+      "");
+}
+
+CLI::Validator one_of(std::vector<std::string> choices) {
+  std::string list;
+  for (const std::string& choice : choices) list += (list.empty() ? "" : "|") + choice;
+  return CLI::Validator(
+      [=](std::string& text) -> std::string {
+        if (std::find(choices.begin(), choices.end(), text) != choices.end()) return {};
+        return "must be one of " + list + ", got " + text;
+      },
+      "");
+}
+
+// ---- Tables of options that commands share -----------------------------------------------------
+
+void add_compute_options(CLI::App& command, ModelOptions& options) {
+  command.add_option("--device", options.device, "Where to compute: auto, cpu, cuda or cuda:N")
+      ->check(device_name())
+      ->group("Compute")
+      ->type_name("NAME");
+  command
+      .add_option("--dtype", options.dtype,
+                  "How weights are kept: auto, f32, bf16, f16, int8 or int4 (the CPU: f32, bf16)")
+      ->check(one_of({"auto", "f32", "bf16", "f16", "int8", "int4"}))
+      ->group("Compute")
+      ->type_name("NAME");
+  command.add_option("--threads", options.threads, "CPU threads (default: every core)")
+      ->check(whole_number(1, 1024))
+      ->group("Compute")
+      ->type_name("N");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  command
+      .add_option("--model", options.model,
+                  "Model folder (default: $FOVEA_MODEL, or the bundled fovea-base)")
+      ->check(non_empty("the model folder"))
+      ->type_name("DIR");
+  add_compute_options(command, options);
+}
+
+void add_json_option(CLI::App& command, OutputOptions& options) {
+  command
+      .add_option("--json", options.json,
+                  "Write one JSON object to FILE, or to stdout without FILE (then nothing else is "
+                  "printed there)")
+      ->type_name("[FILE]")
+      ->group("Output");
+}
+
+void add_talk_options(CLI::App& command, OutputOptions& options) {
+  command.add_flag("--quiet,-q", options.quiet, "No summary, no progress")->group("Output");
+  command.add_flag("--verbose,-v", options.verbose, "Say more about the model and the run")
+      ->group("Output");
+}
+
+void add_generation_options(CLI::App& command, GenerationOptions& options) {
+  const std::string group = "Generation";
+  command
+      .add_option("--max-new-tokens", options.max_new_tokens,
+                  "Longest answer, in tokens (default 128)")
+      ->check(whole_number(1, 1'000'000))
+      ->group(group)
+      ->type_name("N");
+  command
+      .add_option("--temperature", options.temperature,
+                  "0 (the default) takes the most probable token each time")
+      ->check(in_range(0, 100))
+      ->group(group)
+      ->type_name("T");
+  command
+      .add_option("--top-p", options.top_p,
+                  "Sample from the most probable tokens that together reach P (default 1: all)")
+      ->check(in_range(1e-6, 1))
+      ->group(group)
+      ->type_name("P");
+  command.add_option("--seed", options.seed, "Seed of the sampling (default 0)")
+      ->check(whole_number(0, std::numeric_limits<std::uint64_t>::max()))
+      ->group(group)
+      ->type_name("N");
+  command
+      .add_option("--template", options.chat_template,
+                  "Chat template by name, instead of the model's own (llava-1.5, vicuna_v1, ...)")
+      ->check(non_empty("the template's name"))
+      ->group(group)
+      ->type_name("NAME");
+  command
+      .add_option("--image-aspect", options.image_aspect,
+                  "A picture that is not square: crop its centre, or pad it (default: the model's "
+                  "own choice)")
+      ->check(one_of({"pad", "crop"}))
+      ->group(group)
+      ->type_name("MODE");
+}
+
+void add_images_option(CLI::App& command, std::vector<std::string>& images, const char* help) {
+  command.add_option("--image", images, help)
+      ->check(non_empty("the picture's name"))
+      ->allow_extra_args(false)
+      ->type_name("FILE");
+}
+
+void add_ask_options(CLI::App& command, AskOptions& options) {
+  add_images_option(command, options.images,
+                    "Picture (JPEG, PNG, BMP); may be given several times");
+  command.add_option("--question", options.question, "What to ask; - reads it from stdin")
+      ->type_name("TEXT");
+  command
+      .add_option("--raw-prompt", options.raw_prompt,
+                  "The whole prompt, without a template; <image> marks where each picture goes")
+      ->type_name("TEXT")
+      ->excludes("--question");
+  add_model_options(command, options.model);
+  add_generation_options(command, options.generation);
+  add_json_option(command, options.output);
+  add_talk_options(command, options.output);
+}
+
+// ---- Commands ----------------------------------------------------------------------------------
+
+CLI::App& declare_ask(CLI::App& app, AskOptions& options) {
+  CLI::App& command = *app.add_subcommand("ask", "Ask one question about pictures");
+  add_ask_options(command, options);
+  command
+      .add_option("--dump-logits", options.dump_logits,
+                  "Write float32 [answer tokens, vocabulary]; row 0 predicts the first token")
+      ->check(non_empty("the file's name"))
+      ->group("Output")
+      ->type_name("FILE.npy");
+  return command;
+}
+
+CLI::App& declare_chat(CLI::App& app, ChatOptions& options) {
+  CLI::App& command = *app.add_subcommand("chat", "Talk about pictures, turn by turn");
+  add_images_option(command, options.images, "Picture to begin with; may be given several times");
+  add_model_options(command, options.model);
+  add_generation_options(command, options.generation);
+  add_talk_options(command, options.output);
+  return command;
+}
+
+CLI::App& declare_inspect(CLI::App& app, InspectOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("inspect", "Say what a model folder holds, without loading its weights");
+  command.add_option("dir", options.model.model, "Model folder (default: the bundled one)")
+      ->check(non_empty("the model folder"))
+      ->type_name("DIR");
+  add_json_option(command, options.output);
+  return command;
+}
+
+CLI::App& declare_bench(CLI::App& app, BenchOptions& options) {
+  CLI::App& command = *app.add_subcommand(
+      "bench", "Time random weights of a known shape against what this machine could do at best");
+  command
+      .add_option("--shape", options.shape, "llava-1.5-7b, llava-1.5-13b, llama-1.1b or fovea-base")
+      ->required()
+      ->type_name("NAME");
+  command.add_option("--repeat", options.repeat, "Runs, of which the median counts (default 5)")
+      ->check(whole_number(1, 1000))
+      ->type_name("N");
+  command
+      .add_option("--prompt-tokens", options.prompt_tokens,
+                  "Tokens of the whole prompt (default 64 and the picture's; 640 without a tower)")
+      ->check(whole_number(1, 1'000'000))
+      ->type_name("N");
+  command
+      .add_option("--new-tokens", options.new_tokens,
+                  "Tokens decoded after the prompt (default 32)")
+      ->check(whole_number(1, 100'000))
+      ->type_name("N");
+  add_compute_options(command, options.model);
+  add_json_option(command, options.output);
+  add_talk_options(command, options.output);
+  return command;
+}
+
+CLI::App& declare_eval(CLI::App& app, EvalOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("eval", "Accuracy on a file of questions whose answers are known");
+  command
+      .add_option("--questions", options.questions,
+                  "JSON lines: question_id, image, text and, if there is one, category")
+      ->required()
+      ->check(non_empty("the file's name"))
+      ->type_name("FILE");
+  command
+      .add_option("--image-folder", options.image_folder,
+                  "Where the pictures are (default: images/ beside the questions, or their folder)")
+      ->check(non_empty("the folder's name"))
+      ->type_name("DIR");
+  command
+      .add_option("--labels", options.labels,
+                  "JSON lines: question_id, answer (default: NAME-labels.jsonl or labels.jsonl "
+                  "beside the questions)")
+      ->check(non_empty("the file's name"))
+      ->type_name("FILE");
+  command
+      .add_option("--answers", options.answers, "Write the answers as JSON lines in LLaVA's format")
+      ->check(non_empty("the file's name"))
+      ->type_name("FILE");
+  command.add_option("--limit", options.limit, "Only the first N questions")
+      ->check(whole_number(1, 1'000'000'000))
+      ->type_name("N");
+  add_model_options(command, options.model);
+  add_generation_options(command, options.generation);
+  add_json_option(command, options.output);
+  add_talk_options(command, options.output);
+  return command;
+}
+
+CLI::App& declare_heatmap(CLI::App& app, HeatmapOptions& options) {
+  CLI::App& command =
+      *app.add_subcommand("heatmap", "Draw where on the picture the answer's attention went");
+  add_ask_options(command, options.ask);
+  command
+      .add_option("--out", options.out, "Folder for the pictures, numbers and their description")
+      ->required()
+      ->check(non_empty("the folder's name"))
+      ->type_name("DIR");
+  const std::string group = "Map";
+  command
+      .add_option("--layers", options.layers,
+                  "Decoder layers to average: all, A-B, or a list such as 3,5,8-11, counted from 0 "
+                  "(default: the last two thirds)")
+      ->check(non_empty("the list of layers"))
+      ->group(group)
+      ->type_name("LIST");
+  command
+      .add_option("--token", options.token,
+                  "Answer token whose attention is drawn, counted from 0, or all (the default)")
+      ->group(group)
+      ->type_name("N");
+  command.add_flag("--per-token", options.per_token, "Also draw every answer token by itself")
+      ->group(group);
+  command
+      .add_option("--color-map", options.color_map, "turbo (the default), viridis, inferno, gray")
+      ->check(one_of({"turbo", "viridis", "inferno", "gray"}))
+      ->group(group)
+      ->type_name("NAME");
+  command
+      .add_option("--opacity", options.opacity, "Of the map where it is strongest (default 0.55)")
+      ->check(in_range(0, 1))
+      ->group(group)
+      ->type_name("A");
+  command.add_flag("--flat", options.flat, "Flat cells instead of a smooth map")->group(group);
+  return command;
+}
+
+// ---- The line as a whole -----------------------------------------------------------------------
+
+/// `--json` may stand alone. CLI11 would take the next word for its FILE only when that word does
+/// not begin with a dash, and hands an empty result over when there is none; writing the default
+/// out keeps one meaning: alone, or before another option, it is "-".
+std::vector<std::string> with_explicit_json(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const bool last = i + 1 == arguments.size();
+    const bool alone = arguments[i] == "--json" &&
+                       (last || (arguments[i + 1].size() > 1 && arguments[i + 1].front() == '-'));
+    words.push_back(alone ? "--json=-" : arguments[i]);
+  }
+  return words;
+}
+
+Error usage(std::string message, const std::string& command) {
+  while (!message.empty() && (message.back() == '.' || message.back() == '\n')) message.pop_back();
+  return make_error(ErrorCode::usage, message)
+      .with_remedy("`fovea " + (command.empty() ? "" : command + " ") +
+                   "--help` lists what there is");
+}
+
+Status check_json_target(const OutputOptions& output, const std::string& command) {
+  if (!output.json || output.json_on_stdout()) return {};
+  if (output.json->empty()) return usage("--json: the file's name is empty", command);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(*output.json, ignored)) {
+    return usage("--json takes the name of a file, and " + *output.json +
+                     " is a folder; write --json=- (or put --json last) for stdout",
+                 command);
+  }
+  return {};
+}
+
+Status check_ask(const AskOptions& options, const std::string& command) {
+  if (options.raw_prompt) {
+    if (trimmed(*options.raw_prompt).empty())
+      return usage("--raw-prompt: the prompt is empty", command);
+    return {};
+  }
+  if (options.images.empty()) return usage("--image is required: there is no picture", command);
+  if (trimmed(options.question).empty()) {
+    return usage(options.question.empty() ? "--question is required: there is no question"
+                                          : "--question: the question is empty",
+                 command);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments) {
+  CLI::App app("Fovea answers questions about pictures, on this machine alone.", "fovea");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("fovea ") + kVersion);
+  app.failure_message(CLI::FailureMessage::simple);
+
+  AskOptions ask;
+  ChatOptions chat;
+  InspectOptions inspect;
+  BenchOptions bench;
+  EvalOptions eval;
+  HeatmapOptions heatmap;
+  const std::array commands{&declare_ask(app, ask),         &declare_chat(app, chat),
+                            &declare_inspect(app, inspect), &declare_bench(app, bench),
+                            &declare_eval(app, eval),       &declare_heatmap(app, heatmap)};
+
+  if (!arguments.empty() && !arguments.front().empty() && arguments.front().front() != '-') {
+    const auto named = [&](const CLI::App* c) { return c->get_name() == arguments.front(); };
+    if (std::none_of(commands.begin(), commands.end(), named)) {
+      std::string known;
+      for (const CLI::App* command : commands)
+        known += (known.empty() ? "" : ", ") + command->get_name();
+      return usage("this version has no command \"" + arguments.front() + "\"; it has " + known,
+                   "");
+    }
+  }
+
+  for (CLI::App* command : commands) command->allow_extras();
+  std::vector<std::string> words = with_explicit_json(arguments);
+  std::reverse(words.begin(), words.end());  // CLI11 parses from the back
+  std::string chosen;
+  try {
+    app.parse(std::move(words));
+  } catch (const CLI::CallForHelp&) {
+    for (const CLI::App* command : app.get_subcommands())
+      return ParsedLine{{}, command->help("fovea")};
+    return ParsedLine{{}, app.help()};
+  } catch (const CLI::CallForVersion& version) {
+    return ParsedLine{{}, std::string(version.what()) + "\n"};
+  } catch (const CLI::ParseError& error) {
+    for (const CLI::App* command : app.get_subcommands()) chosen = command->get_name();
+    return usage(error.what(), chosen);
+  }
+  for (const CLI::App* command : app.get_subcommands()) {
+    chosen = command->get_name();
+    const std::vector<std::string> extra = command->remaining();
+    if (!extra.empty()) {
+      const bool option = extra.front().size() > 1 && extra.front().front() == '-';
+      return usage((option ? "this version has no option " : "unexpected word ") + extra.front(),
+                   chosen);
+    }
+  }
+
+  ParsedLine line;
+  if (chosen == "ask") {
+    FOVEA_CHECK(check_ask(ask, chosen));
+    FOVEA_CHECK(check_json_target(ask.output, chosen));
+    line.command = ask;
+  } else if (chosen == "chat") {
+    line.command = chat;
+  } else if (chosen == "inspect") {
+    FOVEA_CHECK(check_json_target(inspect.output, chosen));
+    line.command = inspect;
+  } else if (chosen == "bench") {
+    FOVEA_CHECK(check_json_target(bench.output, chosen));
+    line.command = bench;
+  } else if (chosen == "eval") {
+    FOVEA_CHECK(check_json_target(eval.output, chosen));
+    line.command = eval;
+  } else {
+    FOVEA_CHECK(check_ask(heatmap.ask, chosen));
+    FOVEA_CHECK(check_json_target(heatmap.ask.output, chosen));
+    line.command = heatmap;
+  }
+  return line;
+}
+
+}  // namespace fovea::app

@@ -1,0 +1,106 @@
+#pragma once
+// What the command line may say. Options that several commands share are declared once, in
+// options.cpp; the structs here are what the commands read.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "kernels/base/error.h"
+
+namespace fovea::app {
+
+struct ModelOptions {
+  std::string model;            // folder; empty: the bundled model (see model_folder.h)
+  std::string device = "auto";  // auto, cpu, cuda or cuda:N
+  std::string dtype = "auto";   // auto, f32, bf16, f16, int8, int4
+  int threads = 0;              // 0: every core this process may use
+};
+
+struct OutputOptions {
+  std::optional<std::string> json;  // where the JSON object goes: "-" is stdout
+  bool quiet = false;
+  bool verbose = false;
+
+  /// The object goes to stdout, so nothing else may be printed there.
+  bool json_on_stdout() const { return json == "-"; }
+};
+
+struct GenerationOptions {
+  int max_new_tokens = 128;
+  double temperature = 0.0;  // 0: always the most probable token
+  double top_p = 1.0;
+  std::uint64_t seed = 0;
+  std::string chat_template;  // built-in name; empty: recognised from the model
+  std::string image_aspect;   // pad, crop, or empty: what the model says
+};
+
+struct AskOptions {
+  ModelOptions model;
+  OutputOptions output;
+  GenerationOptions generation;
+  std::vector<std::string> images;
+  std::string question;  // "-": read from stdin
+  std::optional<std::string> raw_prompt;
+  std::string dump_logits;
+};
+
+struct ChatOptions {
+  ModelOptions model;
+  OutputOptions output;
+  GenerationOptions generation;
+  std::vector<std::string> images;
+};
+
+struct HeatmapOptions {
+  AskOptions ask;
+  std::string out;            // folder
+  std::string layers;         // empty: the default of attention_map.h
+  std::string token = "all";  // all, or the index of one answer token
+  bool per_token = false;     // one more overlay for each token
+  std::string color_map = "turbo";
+  double opacity = 0.55;
+  bool flat = false;
+};
+
+struct EvalOptions {
+  ModelOptions model;
+  OutputOptions output;
+  GenerationOptions generation;
+  std::string questions;
+  std::string image_folder;  // empty: beside the questions
+  std::string labels;        // empty: beside the questions
+  std::string answers;       // empty: not written
+  std::int64_t limit = 0;    // 0: all
+};
+
+struct BenchOptions {
+  std::string shape;
+  ModelOptions model;  // its folder is not used: weights are random
+  OutputOptions output;
+  int repeat = 5;
+  std::int64_t prompt_tokens = 0;  // 0: 35 of text, the picture's, 29 of text; 640 without a tower
+  int new_tokens = 32;
+};
+
+struct InspectOptions {
+  ModelOptions model;
+  OutputOptions output;
+};
+
+using Command = std::variant<AskOptions, ChatOptions, InspectOptions, BenchOptions, EvalOptions,
+                             HeatmapOptions>;
+
+/// Either a command to run, or a text that was asked for (--help, --version).
+struct ParsedLine {
+  std::optional<Command> command;
+  std::string text;
+};
+
+/// `arguments` are those after the program's name. Errors: usage, in one sentence, with the help
+/// command that would have told.
+Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments);
+
+}  // namespace fovea::app

@@ -1,0 +1,46 @@
+#pragma once
+// Questions with known answers as JSON lines, in the form LLaVA's evaluation scripts use.
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/base/error.h"
+#include "kernels/base/json.h"
+
+namespace fovea::app {
+
+struct EvalItem {
+  std::size_t line = 0;  // of the questions file, from 1
+  Json id;               // a whole number or a string, given back as it came
+  std::string image;     // relative to the image folder
+  std::string text;
+  std::string category;               // empty when the line has none
+  std::vector<std::string> accepted;  // right answers
+  std::optional<Error> error;         // why this line cannot be asked
+};
+
+/// Reads {"question_id", "image", "text", "category"} from each line that is not blank, at most
+/// `limit` of them (0: all). A damaged line becomes an item with an error, so that the others can
+/// still be asked. Errors: those of read_file, and bad_input when no line at all is usable.
+Result<std::vector<EvalItem>> read_questions(const std::string& path, std::int64_t limit);
+
+/// Answers by question: {"question_id", "answer"} with a string or a list of accepted ones; "label"
+/// means the same. The key is question_key() of the id. Errors: bad_input, with the line.
+Result<std::map<std::string, std::vector<std::string>>> read_labels(const std::string& path);
+
+/// Ids are compared with their type: 7 and "7" differ.
+std::string question_key(const Json& id);
+
+/// Where labels and pictures lie when nobody says: NAME-labels.jsonl or labels.jsonl beside
+/// NAME.jsonl, and images/ beside it or its own folder. Errors: not_found.
+Result<std::string> default_labels(const std::string& questions);
+std::string default_image_folder(const std::string& questions);
+
+/// Lower case (ASCII), white space collapsed, punctuation at the ends gone: what `eval` compares.
+std::string normalised_answer(const std::string& answer);
+bool answer_is_right(const std::string& answer, const std::vector<std::string>& accepted);
+
+}  // namespace fovea::app

@@ -1,0 +1,117 @@
+#include "app/question_run.h"
+
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+
+#include "app/exit_code.h"
+#include "app/interrupt.h"
+#include "app/line_reader.h"
+#include "app/model_folder.h"
+#include "app/report.h"
+#include "app/text.h"
+
+namespace fovea::app {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
+
+Error stopped() {
+  return make_error(ErrorCode::cancelled, "stopped; nothing was written");
+}
+
+Result<std::string> question_text(const AskOptions& options) {
+  if (options.raw_prompt) return *options.raw_prompt;
+  if (options.question != "-") return options.question;
+  FOVEA_TRY(std::string text, LineReader(STDIN_FILENO).rest());
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
+  if (trimmed(text).empty()) {
+    return make_error(ErrorCode::usage, "the question read from stdin is empty");
+  }
+  return text;
+}
+
+}  // namespace
+
+SamplingOptions sampling_options(const GenerationOptions& options) {
+  SamplingOptions sampling;
+  sampling.temperature = options.temperature;
+  sampling.top_p = options.top_p;
+  sampling.seed = options.seed;
+  sampling.max_new_tokens = options.max_new_tokens;
+  return sampling;
+}
+
+Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel> model,
+                                                int threads, const GenerationOptions& options) {
+  SessionOptions session;
+  session.threads = threads;
+  session.chat_template = options.chat_template;
+  if (options.image_aspect == "pad") session.aspect = AspectMode::pad;
+  if (options.image_aspect == "crop") session.aspect = AspectMode::crop;
+  return Session::create(std::move(model), std::move(session));
+}
+
+Result<std::vector<std::shared_ptr<const Image>>> load_pictures(
+    const std::vector<std::string>& files) {
+  std::vector<std::shared_ptr<const Image>> images;
+  for (const std::string& file : files) {
+    FOVEA_TRY(Image image, load_image(file));
+    images.push_back(std::make_shared<const Image>(std::move(image)));
+  }
+  return images;
+}
+
+int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) {
+  auto text = question_text(options);
+  if (!text) return report_error(text.error());
+  run.question = *text;
+
+  const Clock::time_point begun = Clock::now();
+  auto images = load_pictures(options.images);
+  if (!images) return report_error(images.error());
+  run.images = std::move(*images);
+  const double decode_ms = ms_since(begun);
+
+  auto load = load_options(options.model);
+  if (!load) return report_error(load.error(), Blame::model);
+  run.threads = load->threads;
+  auto model = load_model(options.model);
+  if (!model) return report_error(model.error(), Blame::model);
+  run.model = *model;
+  if (interrupted()) return report_error(stopped());
+
+  auto session = create_session(run.model, run.threads, options.generation);
+  if (!session) return report_error(session.error(), Blame::model);
+  if (options.output.verbose) print_model_notes(**session);
+
+  Question question;
+  if (options.raw_prompt) {
+    question.raw_prompt = run.question;
+  } else {
+    question.text = run.question;
+  }
+  question.images = run.images;
+  question.sampling = sampling_options(options.generation);
+  question.trace = keep.trace;
+  question.keep_logits = keep.logits;
+
+  const bool stream = !options.output.json_on_stdout();
+  TextCallback on_text;
+  if (stream) on_text = print_text;
+  auto answer = (*session)->ask(question, on_text, &interrupted());
+  if (!answer) return report_error(answer.error());
+  if (stream) print_text("\n");
+  if (answer->finish_reason == FinishReason::cancelled) return report_error(stopped());
+  run.answer = std::move(*answer);
+  run.answer.timings.load = run.model->load_ms();
+  run.answer.timings.decode_image = decode_ms;
+  return kExitOk;
+}
+
+}  // namespace fovea::app

@@ -1,0 +1,38 @@
+#pragma once
+// One question from the command line to its answer: what `ask` and `heatmap` share.
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "app/options.h"
+#include "vlm/session.h"
+
+namespace fovea::app {
+
+struct QuestionRun {
+  std::shared_ptr<const LlavaModel> model;
+  std::vector<std::shared_ptr<const Image>> images;
+  std::string question;  // or the raw prompt
+  int threads = 1;
+  Answer answer;
+};
+
+/// What is kept beside the text.
+struct Keep {
+  bool trace = false;
+  bool logits = false;
+};
+
+SamplingOptions sampling_options(const GenerationOptions& options);
+Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel> model,
+                                                int threads, const GenerationOptions& options);
+/// Errors: those of load_image, naming the file.
+Result<std::vector<std::shared_ptr<const Image>>> load_pictures(
+    const std::vector<std::string>& files);
+
+/// Reads the pictures, loads the model, asks, and streams the answer to stdout unless the JSON
+/// object goes there. Errors are printed. Returns an exit code; `run` is whole only with kExitOk.
+int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run);
+
+}  // namespace fovea::app

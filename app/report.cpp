@@ -1,0 +1,142 @@
+#include "app/report.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdio>
+
+#include "app/text.h"
+#include "kernels/base/file.h"
+
+namespace fovea::app {
+
+std::string version() {
+  return FOVEA_VERSION;
+}
+
+const char* dtype_text(LinearDType dtype) {
+  switch (dtype) {
+    case LinearDType::f32:
+      return "f32";
+    case LinearDType::bf16:
+      return "bf16";
+  }
+  return "?";
+}
+
+double rounded_ms(double milliseconds) {
+  return std::round(milliseconds * 1000.0) / 1000.0;
+}
+
+Json model_json(const LlavaModel& model, int threads) {
+  Json json = Json::object();
+  json.set("id", model.config().model_id);
+  const std::string digest = model.sha256();
+  json.set("sha256", digest.empty() ? Json() : Json(digest));
+  json.set("dtype", dtype_text(model.dtype()));
+  json.set("device", "cpu");
+  json.set("threads", threads);
+  return json;
+}
+
+Json visual_tokens_json(const Answer& answer) {
+  Json stages = Json::array();
+  for (const StageRecord& stage : answer.pruning.stages) {
+    Json item = Json::object();
+    item.set("layer", stage.layer);
+    item.set("when", hook_name(stage.when));
+    item.set("kept", Json::array_of(stage.kept));
+    if (!stage.sources.empty()) {
+      Json sources = Json::array();
+      for (const auto& merged : stage.sources) sources.push(Json::array_of(merged));
+      item.set("sources", std::move(sources));
+    }
+    stages.push(std::move(item));
+  }
+  Json json = Json::object();
+  json.set("initial", answer.pruning.initial);
+  json.set("equivalent", answer.budget.equivalent);
+  json.set("entering_mean", answer.budget.entering_mean);
+  json.set("positions", answer.pruning.positions == PositionMode::compact ? "compact" : "original");
+  json.set("stages", std::move(stages));
+  return json;
+}
+
+Json answer_json(const Answer& answer, const LlavaModel& model, int threads) {
+  Json timings = Json::object();
+  const Timings& t = answer.timings;
+  timings.set("load", rounded_ms(t.load));
+  timings.set("decode_image", rounded_ms(t.decode_image));
+  timings.set("preprocess", rounded_ms(t.preprocess));
+  timings.set("vision", rounded_ms(t.vision));
+  timings.set("projector", rounded_ms(t.projector));
+  timings.set("prefill", rounded_ms(t.prefill));
+  timings.set("first_token", rounded_ms(t.first_token));
+  timings.set("per_token", rounded_ms(t.per_token));
+  timings.set("total", rounded_ms(t.total));
+
+  Json json = Json::object();
+  json.set("answer", answer.text);
+  json.set("token_ids", Json::array_of(answer.token_ids));
+  json.set("prompt_token_ids", Json::array_of(answer.prompt_token_ids));
+  json.set("finish_reason", finish_reason_name(answer.finish_reason));
+  json.set("visual_tokens", visual_tokens_json(answer));
+  json.set("guide", Json());
+  json.set("timings_ms", std::move(timings));
+  json.set("model", model_json(model, threads));
+  json.set("version", version());
+  return json;
+}
+
+void print_summary(const Answer& answer, const LlavaModel& model, int threads) {
+  const Timings& t = answer.timings;
+  std::string line = format("%zu tokens (%s), the first after %.0f ms", answer.token_ids.size(),
+                            finish_reason_name(answer.finish_reason), t.first_token);
+  if (t.per_token > 0) line += format(", then %.1f ms a token", t.per_token);
+  std::fprintf(stderr, "%s, %.0f ms in all\n", line.c_str(), t.total);
+  std::fprintf(stderr, "visual tokens: %lld, equivalent %.1f, entering a layer %.1f on average\n",
+               static_cast<long long>(answer.pruning.initial), answer.budget.equivalent,
+               answer.budget.entering_mean);
+  std::fprintf(stderr, "%s, %s on the CPU with %d thread%s, loaded in %.0f ms\n",
+               model.config().model_id.c_str(), dtype_text(model.dtype()), threads,
+               threads == 1 ? "" : "s", t.load);
+}
+
+void print_model_notes(const Session& session) {
+  const LlavaModel& model = session.model();
+  std::fprintf(stderr, "model: %s (%s), chat template %s\n", model.folder().c_str(),
+               dtype_text(model.dtype()), session.template_name().c_str());
+  for (const std::string& note : model.notes()) std::fprintf(stderr, "note: %s\n", note.c_str());
+}
+
+void print_text(const std::string& text) {
+  static const bool terminal = isatty(STDOUT_FILENO) != 0;
+  if (terminal) {
+    std::string shown;
+    for (const char c : text) {
+      const auto byte = static_cast<unsigned char>(c);
+      if ((byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\t') shown += c;
+    }
+    std::fwrite(shown.data(), 1, shown.size(), stdout);
+  } else {
+    std::fwrite(text.data(), 1, text.size(), stdout);
+  }
+  std::fflush(stdout);
+}
+
+Status write_json(const OutputOptions& output, const Json& json) {
+  if (!output.json) return {};
+  const std::string text = json.dump() + "\n";
+  if (!output.json_on_stdout()) return write_file_atomically(*output.json, text);
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return finish_stdout();
+}
+
+Status finish_stdout() {
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    return make_error(ErrorCode::io, "stdout did not take everything that was written to it");
+  }
+  return {};
+}
+
+}  // namespace fovea::app

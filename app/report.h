@@ -1,0 +1,40 @@
+#pragma once
+// What the commands say about a run: the JSON objects others rely on, and the summary for people.
+
+#include <string>
+
+#include "app/options.h"
+#include "kernels/base/json.h"
+#include "vlm/session.h"
+
+namespace fovea::app {
+
+std::string version();
+const char* dtype_text(LinearDType dtype);
+
+/// {"id", "sha256", "dtype", "device", "threads"} of a loaded model; the digest is null where the
+/// weights are random or too many to hash in passing.
+Json model_json(const LlavaModel& model, int threads);
+/// {"initial", "equivalent", "entering_mean", "positions", "stages"}.
+Json visual_tokens_json(const Answer& answer);
+/// The object of `fovea ask --json`.
+Json answer_json(const Answer& answer, const LlavaModel& model, int threads);
+
+/// Milliseconds to the microsecond: more digits are noise.
+double rounded_ms(double milliseconds);
+/// Two or three lines on stderr: tokens, times, visual tokens, and how the model ran.
+void print_summary(const Answer& answer, const LlavaModel& model, int threads);
+/// What --verbose adds before the run: template, model, and what its files made worth saying.
+void print_model_notes(const Session& session);
+
+/// Writes text to stdout at once. On a terminal, control characters other than line breaks and tabs
+/// are left out: a model's text must not be able to steer the terminal.
+void print_text(const std::string& text);
+
+/// Writes the object where --json says (one line on stdout, or a file, atomically). Nothing happens
+/// without --json. Errors: io.
+Status write_json(const OutputOptions& output, const Json& json);
+/// Errors: io, when stdout did not take everything (a full disk).
+Status finish_stdout();
+
+}  // namespace fovea::app
