@@ -66,7 +66,8 @@ includes_point_downward_only() {
 every_asset_has_a_licence() {
   [[ -f assets/LICENSES.md ]] || { complain "assets/LICENSES.md is missing"; return; }
   local -a entries
-  mapfile -t entries < <(grep -o '`[^`]*`' assets/LICENSES.md | tr -d '\`' | sed 's|^assets/||; s|/$||' | grep . || true)
+  # shellcheck disable=SC2016
+  mapfile -t entries < <(grep -o '`[^`]*`' assets/LICENSES.md | tr -d '`' | sed 's|^assets/||; s|/$||' | grep . || true)
   local file entry covered
   while read -r file; do
     [[ $file == assets/LICENSES.md ]] && continue

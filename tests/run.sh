@@ -1,0 +1,144 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds, and runs them.
+#
+#   bash tests/run.sh          what CI runs: every test on a release build, and the readers, pruning,
+#                              kernels and vision once more under AddressSanitizer and UBSan
+#   bash tests/run.sh --full   all of that, then for as long as it takes: parity with transformers on
+#                              fresh random checkpoints, longer fuzzing, accuracy of both bundled
+#                              models over assets/eval (written to tests/results/), benchmarks
+#
+# Debian packages are installed only where some are missing (sudo only when not root). --full also
+# makes a Python environment in build/venv; PYTHON=... names one to use instead.
+set -euo pipefail
+exec </dev/null
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+jobs=$(nproc)
+export CTEST_OUTPUT_ON_FAILURE=1
+# Tests run side by side: threads that wait must not keep a core busy.
+export OMP_WAIT_POLICY=passive
+
+full=
+case "${1:-}" in
+  "") ;;
+  --full) full=yes ;;
+  *)
+    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    [[ $1 == --help || $1 == -h ]] && exit 0 || exit 2
+    ;;
+esac
+
+say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+install_packages() {
+  local -a wanted missing=()
+  mapfile -t wanted < <(sed 's/#.*//' app/packages.txt | grep -oE '[a-z0-9.+-]+')
+  wanted+=(libgtest-dev "$@")
+  if ! command -v dpkg-query >/dev/null; then
+    echo "This is no Debian system: these packages (or their like) must be there: ${wanted[*]}"
+    return
+  fi
+  local package
+  for package in "${wanted[@]}"; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+  say "Installing ${missing[*]}"
+  local -a as_root=()
+  ((EUID == 0)) || as_root=(sudo)
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+    "${missing[@]}" >/dev/null
+}
+
+build_release() {
+  say "Building release"
+  cmake --preset release >/dev/null
+  cmake --build --preset release -j "$jobs"
+}
+
+# The folders that read untrusted bytes or compute addresses; the rest is built without sanitizers.
+build_sanitized() {
+  say "Building with AddressSanitizer and UBSan"
+  cmake --preset debug >/dev/null
+  local -a targets=(kernels_tests pruning_tests vision_tests)
+  mapfile -t -O 3 targets < <(cmake --build --preset debug --target help | grep -oE '^[a-z_]+_fuzz\b' || true)
+  cmake --build --preset debug -j "$jobs" --target "${targets[@]}"
+}
+
+# One run of CTest over both builds, so that its closing lines count every test.
+run_tests() {
+  say "Running the tests of both builds"
+  mkdir -p build/tests
+  printf 'subdirs("%s" "%s")\n' "$root/build/release" "$root/build/debug" >build/tests/CTestTestfile.cmake
+  ctest --test-dir build/tests --output-on-failure -j "$jobs" --no-tests=error \
+    -E '^(vlm|app)_tests_NOT_BUILT$'
+}
+
+# ---- Only with --full --------------------------------------------------------------------------
+
+failed=()
+step() {  # step NAME COMMAND...: goes on after a failure, which the end reports
+  say "$1"
+  "${@:2}" || failed+=("$1")
+}
+
+make_python() {
+  python=${PYTHON:-$root/build/venv/bin/python}
+  if ! "$python" -c 'import torch, transformers, sentencepiece, PIL' 2>/dev/null; then
+    say "Making a Python environment in build/venv"
+    python3 -m venv build/venv
+    build/venv/bin/pip install -q -r tests/parity/requirements.txt
+    python=$root/build/venv/bin/python
+  fi
+  export PYTHON=$python
+}
+
+# Keeps accuracies, which are the same on every machine, and leaves timings out.
+record_accuracy() {  # record_accuracy MODEL QUESTIONS
+  local model=$1 questions=$2 name
+  name=$model-$(basename "$questions" .jsonl)
+  build/release/fovea eval --model "assets/models/$model" --questions "$questions" \
+    --json "build/full/$name.json" || return 1
+  "$PYTHON" - "build/full/$name.json" "tests/results/$name.json" <<'END'
+import json, sys
+runs = json.load(open(sys.argv[1]))["runs"]
+kept = [{key: run[key] for key in ("prune", "accuracy", "by_category", "equivalent")} for run in runs]
+with open(sys.argv[2], "w") as out:
+    json.dump({"runs": kept}, out, indent=2, sort_keys=True)
+    out.write("\n")
+print(*(f"accuracy {run['accuracy']:.4f}  {run['prune']}" for run in kept), sep="\n")
+END
+}
+
+run_everything() {
+  mkdir -p build/full tests/results
+  make_python
+  step "Parity with transformers on random checkpoints" bash tests/parity/parity.sh --random --count 24
+  local model questions shape
+  local -a samples=(assets/samples/*.png)
+  for model in fovea-base fovea-guide; do
+    step "Parity with transformers on $model" \
+      bash tests/parity/parity.sh "assets/models/$model" "${samples[0]}"
+    for questions in assets/eval/*.jsonl; do
+      [[ $questions == *-labels.jsonl ]] && continue
+      step "Accuracy of $model on $questions" record_accuracy "$model" "$questions"
+    done
+  done
+  for shape in fovea-base llama-1.1b; do
+    step "Benchmark of $shape" build/release/fovea bench --shape "$shape" --json "build/full/bench-$shape.json"
+  done
+  say "Everything ran"
+  if ((${#failed[@]})); then
+    printf 'FAILED: %s\n' "${failed[@]}"
+    exit 1
+  fi
+  echo "all passed"
+  git diff --stat -- tests/results 2>/dev/null || true
+}
+
+install_packages ${full:+python3-venv}
+build_release
+build_sanitized
+run_tests
+[[ -z $full ]] || run_everything
