@@ -1,137 +1,184 @@
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <limits>
-#include <vector>
 
+#include "kernels/base/parallel.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/attention/attention_checks.h"
+#include "kernels/ops/attention/attention_kernels.h"
 
 namespace fovea {
 namespace {
 
-float element(const KvView& kv, const std::byte* const* pages, std::int64_t head_stride,
-              std::int64_t token_stride, std::int64_t head, std::int64_t token, std::int64_t c) {
-  const std::int64_t index = head * head_stride + token % kv.page_tokens * token_stride + c;
-  const std::byte* page = pages[token / kv.page_tokens];
-  return kv.dtype == DType::f32 ? reinterpret_cast<const float*>(page)[index]
-                                : to_float(reinterpret_cast<const bf16*>(page)[index]);
+// Key ranges of a sequence whose lanes fit one task: a quarter thousand keys are enough work to
+// hide the cost of merging; more than 64 ranges occupy no further core.
+constexpr std::int64_t kSplitTokens = 256;
+constexpr std::int64_t kMostSplits = 64;
+// Multiply-adds below which a second thread costs more than it brings.
+constexpr std::int64_t kWorkPerThread = 100'000;
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
 }
 
-double logit(const KvView& kv, const float* query, std::int64_t head, std::int64_t token,
-             float scale, const float* bias) {
-  double sum = 0.0;
-  for (std::int64_t c = 0; c < kv.head_dim; ++c) {
-    sum += static_cast<double>(query[c]) *
-           element(kv, kv.key_pages, kv.key_head_stride, kv.key_token_stride, head, token, c);
+SequencePlan plan_sequence(const AttentionArgs& args, std::size_t s, const ManyLanesKernel& many,
+                           const FewLanesKernel& few) {
+  SequencePlan plan{};
+  plan.kv = &args.kv[s];
+  plan.key_bias = args.key_bias.empty() ? nullptr : args.key_bias[s];
+  plan.first_row = args.row_offsets[s];
+  plan.rows = args.row_offsets[s + 1] - plan.first_row;
+  plan.length = *plan.kv->length;
+  plan.group = args.query.shape[1] / plan.kv->kv_heads;
+  plan.lanes = plan.rows * plan.group;
+  plan.few_lanes = plan.lanes <= few.most_lanes;
+  plan.block_lanes = plan.few_lanes ? std::max<std::int64_t>(plan.lanes, 1) : many.block_lanes;
+  plan.blocks = ceil_div(plan.lanes, plan.block_lanes);
+  plan.splits = 1;
+  plan.split_tokens = std::max<std::int64_t>(plan.length, 1);
+  if (plan.blocks == 1) {
+    const std::int64_t even = ceil_div(ceil_div(plan.length, kMostSplits), kKeyBlock) * kKeyBlock;
+    plan.split_tokens = std::max(kSplitTokens, even);
+    plan.splits = std::max<std::int64_t>(1, ceil_div(plan.length, plan.split_tokens));
   }
-  return sum * scale + (bias != nullptr ? bias[token] : 0.0f);
+  return plan;
+}
+
+/// Numbers of tasks and sizes of scratch over all sequences.
+struct Totals {
+  std::int64_t tasks = 0;
+  std::int64_t work = 0;            // multiply-adds
+  std::int64_t scratch_floats = 1;  // per worker
+  std::int64_t partial_floats = 0;
+  std::int64_t merges = 0;  // lanes to merge
+};
+
+/// Fills in the first task of every plan.
+Totals total_up(std::span<SequencePlan> plans, std::int64_t channels, const ManyLanesKernel& many,
+                const FewLanesKernel& few) {
+  Totals totals;
+  for (SequencePlan& plan : plans) {
+    const std::int64_t kv_heads = plan.kv->kv_heads;
+    plan.first_task = totals.tasks;
+    totals.tasks += kv_heads * plan.blocks * plan.splits;
+    totals.work += kv_heads * plan.lanes * plan.length * channels * 2;
+    if (plan.lanes == 0) continue;
+    const std::int64_t scratch =
+        plan.few_lanes ? few.scratch_floats(plan.lanes, channels) : many.scratch_floats(channels);
+    totals.scratch_floats = std::max(totals.scratch_floats, scratch);
+    if (plan.splits == 1) continue;
+    const std::int64_t lanes = kv_heads * plan.lanes;
+    totals.partial_floats += lanes * plan.splits * (channels + kPartialExtra);
+    totals.merges += lanes;
+  }
+  return totals;
+}
+
+/// Task numbers run over kv heads, then key ranges, then lane blocks: neighbours share keys. The
+/// last rows of a causal sequence see the most keys and come first, so that no thread is left with
+/// a long task at the end.
+AttentionTask find_task(const AttentionArgs& args, std::span<const SequencePlan> plans,
+                        std::int64_t number) {
+  const auto after = std::upper_bound(
+      plans.begin(), plans.end(), number,
+      [](std::int64_t n, const SequencePlan& plan) { return n < plan.first_task; });
+  const SequencePlan& plan = *(after - 1);
+  const std::int64_t within = number - plan.first_task;
+  const std::int64_t per_head = plan.blocks * plan.splits;
+  return {args, plan, within / per_head, plan.blocks - 1 - within % plan.blocks,
+          within % per_head / plan.blocks};
+}
+
+/// Adds up the partial results of one lane, always in the order of the keys.
+void merge_lane(const AttentionArgs& args, const SequencePlan& plan, std::int64_t kv_head,
+                std::int64_t lane) {
+  const std::int64_t channels = args.query.shape[2];
+  const auto partial = [&](std::int64_t split) {
+    return plan.partials +
+           ((kv_head * plan.splits + split) * plan.lanes + lane) * (channels + kPartialExtra);
+  };
+  float maximum = -std::numeric_limits<float>::infinity();
+  for (std::int64_t split = 0; split < plan.splits; ++split) {
+    const float other = partial(split)[channels];
+    // A NaN is kept: it must reach the output.
+    if (other > maximum || std::isnan(other)) maximum = other;
+  }
+  const float shift = std::isinf(maximum) ? 0.0f : maximum;
+  float* sums = partial(0);
+  float total = 0.0f;
+  for (std::int64_t split = 0; split < plan.splits; ++split) {
+    const float* from = partial(split);
+    const float weight = std::exp2(from[channels] - shift);
+    total += from[channels + 1] * weight;
+    for (std::int64_t c = 0; c < channels; ++c) {
+      sums[c] = (split == 0 ? 0.0f : sums[c]) + from[c] * weight;
+    }
+  }
+  SequencePlan whole = plan;
+  whole.splits = 1;
+  finish_lane({args, whole, kv_head, 0, 0}, lane, sums, 1, maximum, total);
+}
+
+void merge_sequence(const AttentionArgs& args, const SequencePlan& plan, int threads) {
+  const std::int64_t count = plan.kv->kv_heads * plan.lanes;
+  parallel_for(threads, count, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      merge_lane(args, plan, i / plan.lanes, i % plan.lanes);
+    }
+  });
+}
+
+int useful_threads(const Context& context, std::int64_t work) {
+  return static_cast<int>(
+      std::clamp<std::int64_t>(work / kWorkPerThread, 1, std::max(context.threads, 1)));
 }
 
 }  // namespace
 
 Status attention(Context& context, const AttentionArgs& args) {
   FOVEA_CHECK(check_attention(context, args));
-  const std::int64_t heads = args.query.shape[1];
-  const std::int64_t width = args.query.shape[2];
-  for (std::size_t s = 0; s < args.kv.size(); ++s) {
-    const KvView& kv = args.kv[s];
-    const float* bias = args.key_bias.empty() ? nullptr : args.key_bias[s];
-    const std::int64_t length = *kv.length;
-    const std::int64_t first = args.row_offsets[s];
-    const std::int64_t rows = args.row_offsets[s + 1] - first;
-    std::vector<double> weights(static_cast<std::size_t>(length));
-    for (std::int64_t row = 0; row < rows; ++row) {
-      const std::int64_t visible =
-          args.mask == MaskKind::full ? length : std::max<std::int64_t>(0, length - rows + row + 1);
-      for (std::int64_t head = 0; head < heads; ++head) {
-        const std::int64_t kv_head = head / (heads / kv.kv_heads);
-        const float* query = args.query.row<float>(first + row) + head * width;
-        float* out = args.out.row<float>(first + row) + head * width;
-        double maximum = -std::numeric_limits<double>::infinity();
-        for (std::int64_t t = 0; t < visible; ++t) {
-          const double value = logit(kv, query, kv_head, t, args.scale, bias);
-          weights[static_cast<std::size_t>(t)] = value;
-          maximum = std::max(maximum, value);
-        }
-        double sum = 0.0;
-        for (std::int64_t t = 0; t < visible; ++t) {
-          double& weight = weights[static_cast<std::size_t>(t)];
-          weight = std::isinf(maximum) ? 0.0 : std::exp(weight - maximum);
-          sum += weight;
-        }
-        for (std::int64_t c = 0; c < width; ++c) {
-          double total = 0.0;
-          for (std::int64_t t = 0; t < visible; ++t) {
-            total += weights[static_cast<std::size_t>(t)] *
-                     element(kv, kv.value_pages, kv.value_head_stride, kv.value_token_stride,
-                             kv_head, t, c);
-          }
-          out[c] = sum > 0.0 ? static_cast<float>(total / sum) : 0.0f;
-        }
-        if (!args.lse.empty()) {
-          args.lse.row<float>(head)[first + row] = sum > 0.0
-                                                       ? static_cast<float>(maximum + std::log(sum))
-                                                       : -std::numeric_limits<float>::infinity();
-        }
-      }
-    }
-  }
-  return {};
-}
+  const std::int64_t channels = args.query.shape[2];
+  const auto count = static_cast<std::int64_t>(args.kv.size());
+  const ManyLanesKernel many = many_lanes_kernel();
+  const FewLanesKernel few = few_lanes_kernel();
 
-Status attention_scores(Context& context, const ScoreArgs& args) {
-  FOVEA_CHECK(check_attention_scores(context, args));
-  const std::int64_t rows = args.query.shape[0];
-  const std::int64_t heads = args.query.shape[1];
-  const std::int64_t width = args.query.shape[2];
-  const auto columns = static_cast<std::int64_t>(args.columns.size());
-  const auto probability = [&](std::int64_t head, std::int64_t row, std::int64_t column) {
-    const std::int32_t key = args.columns[static_cast<std::size_t>(column)];
-    if (!args.visible.empty() && key >= args.visible[static_cast<std::size_t>(row)]) return 0.0f;
-    const float* query = args.query.row<float>(row) + head * width;
-    const double value =
-        logit(args.kv, query, head / (heads / args.kv.kv_heads), key, args.scale, args.key_bias);
-    double p = std::exp(value - args.lse.row<float>(head)[row]);
-    if (args.row_weights.shape.rank() == 1) p *= args.row_weights.as<float>()[row];
-    if (args.row_weights.shape.rank() == 2) p *= args.row_weights.row<float>(head)[row];
-    return static_cast<float>(p);
-  };
-  const auto reduce = [](Reduction how, std::int64_t count, const auto& value) {
-    float total = count == 0 ? 0.0f : value(0);
-    for (std::int64_t i = 1; i < count; ++i) {
-      total = how == Reduction::max ? std::max(total, value(i)) : total + value(i);
-    }
-    return how == Reduction::mean && count > 0 ? total / static_cast<float>(count) : total;
-  };
-  for (std::int64_t column = 0; column < columns; ++column) {
-    if (args.heads == Reduction::none || args.rows == Reduction::none) {
-      for (std::int64_t head = 0; head < (args.heads == Reduction::none ? heads : 1); ++head) {
-        for (std::int64_t row = 0; row < (args.rows == Reduction::none ? rows : 1); ++row) {
-          float value = 0.0f;
-          if (args.heads == Reduction::none && args.rows == Reduction::none) {
-            value = probability(head, row, column);
-          } else if (args.heads == Reduction::none) {
-            value = reduce(args.rows, rows,
-                           [&](std::int64_t r) { return probability(head, r, column); });
-          } else {
-            value = reduce(args.heads, heads,
-                           [&](std::int64_t h) { return probability(h, row, column); });
-          }
-          const std::int64_t outer_rows = args.rows == Reduction::none ? rows : 1;
-          const bool three = args.out.shape.rank() == 3;
-          float* out = three ? args.out.row<float>(head) + row * columns
-                             : args.out.row<float>(head * outer_rows + row);
-          out[column] = value;
-        }
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView plan_bytes,
+            context.workspace.take({std::max<std::int64_t>(count, 1) *
+                                    static_cast<std::int64_t>(sizeof(SequencePlan))},
+                                   DType::u8));
+  const std::span<SequencePlan> plans(plan_bytes.as<SequencePlan>(), args.kv.size());
+  for (std::size_t s = 0; s < args.kv.size(); ++s) plans[s] = plan_sequence(args, s, many, few);
+  const Totals totals = total_up(plans, channels, many, few);
+  if (totals.tasks == 0) return {};
+
+  const int threads = useful_threads(context, totals.work);
+  const int workers = static_cast<int>(std::min<std::int64_t>(threads, totals.tasks));
+  FOVEA_TRY(
+      const TensorView scratch,
+      context.workspace.take({workers, ceil_div(totals.scratch_floats, 16) * 16}, DType::f32));
+  FOVEA_TRY(const TensorView partials, context.workspace.take({totals.partial_floats}, DType::f32));
+  float* partial = partials.as<float>();
+  for (SequencePlan& plan : plans) {
+    if (plan.splits == 1) continue;
+    plan.partials = partial;
+    partial += plan.kv->kv_heads * plan.lanes * plan.splits * (channels + kPartialExtra);
+  }
+
+  // Workers draw tasks: causal tasks differ in length, and other programs may slow a core.
+  std::atomic<std::int64_t> next{0};
+  parallel_for(workers, workers, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t worker = begin; worker < end; ++worker) {
+      for (std::int64_t number = next++; number < totals.tasks; number = next++) {
+        const AttentionTask task = find_task(args, plans, number);
+        (task.plan.few_lanes ? few.run : many.run)(task, scratch.row<float>(worker));
       }
-    } else if (args.heads == Reduction::max) {
-      args.out.as<float>()[column] = reduce(args.rows, rows, [&](std::int64_t r) {
-        return reduce(args.heads, heads, [&](std::int64_t h) { return probability(h, r, column); });
-      });
-    } else {
-      args.out.as<float>()[column] = reduce(args.heads, heads, [&](std::int64_t h) {
-        return reduce(args.rows, rows, [&](std::int64_t r) { return probability(h, r, column); });
-      });
+    }
+  });
+  for (const SequencePlan& plan : plans) {
+    if (plan.splits > 1) {
+      merge_sequence(args, plan, useful_threads(context, plan.lanes * plan.splits * channels));
     }
   }
   return {};
