@@ -47,6 +47,8 @@ class HeaderParser {
     bool seen_shape = false;
     FOVEA_CHECK(expect('{'));
     while (!take('}')) {
+      skip_space();
+      const std::size_t key_at = at_;
       FOVEA_TRY(const std::string key, quoted());
       FOVEA_CHECK(expect(':'));
       bool* seen = key == "descr"           ? &seen_descr
@@ -54,6 +56,7 @@ class HeaderParser {
                    : key == "shape"         ? &seen_shape
                                             : nullptr;
       if (seen == nullptr || *seen) {
+        at_ = key_at;
         return fail(seen == nullptr ? "an unknown key in the header" : "a key appears twice");
       }
       *seen = true;
