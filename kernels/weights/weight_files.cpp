@@ -184,7 +184,9 @@ Result<WeightFiles> WeightFiles::open(const std::string& folder) {
 
   for (std::size_t file = 0; file < files.paths_.size(); ++file) {
     const std::string& path = files.paths_[file];
-    FOVEA_TRY(MappedFile mapping, MappedFile::open(path));
+    auto opened = MappedFile::open(path);
+    if (!opened) return opened.error().with_remedy("Download the model folder again.");
+    MappedFile mapping = std::move(*opened);
     auto parsed = parse_safetensors(mapping.bytes());
     if (!parsed) return std::move(parsed.error().in_file(path));
     files.mappings_.push_back(std::move(mapping));
