@@ -1,6 +1,8 @@
 #pragma once
 // Maps drawn on pictures: colour maps, resampling of a token grid, the hatching of pruned cells.
 
+#include <array>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,16 +26,17 @@ struct GridMap {
 
 struct OverlayOptions {
   ColorMap color_map = ColorMap::turbo;
-  double opacity = 0.55;              // of the map where it is strongest; 0 shows the picture alone
-  bool smooth = true;                 // bilinear between cell centres, else flat cells
-  std::optional<double> low, high;    // value range; default 0 and the largest finite value
+  double opacity = 0.55;            // of the map where it is strongest; 0 shows the picture alone
+  bool smooth = true;               // bilinear between cell centres, else flat cells
+  std::optional<double> low, high;  // value range; default 0 and the largest finite value
   bool hatch_pruned = true;
-  bool color_bar = true;              // a bar with the range's ends under the picture
-  int min_side = 672;                 // small pictures are enlarged (nearest multiple) before drawing
+  bool color_bar = true;  // a bar with the range's ends under the picture
+  int min_side = 672;     // small pictures are enlarged (nearest multiple) before drawing
 };
 
 /// The picture with the map over it, in original coordinates; what lies outside `rect` is dimmed.
-Result<Image> draw_overlay(const Image& picture, const GridMap& map, const OverlayOptions& options = {});
+Result<Image> draw_overlay(const Image& picture, const GridMap& map,
+                           const OverlayOptions& options = {});
 /// The map alone, cell by cell, without the picture.
 Result<Image> draw_map(const GridMap& map, const OverlayOptions& options = {});
 

@@ -41,7 +41,7 @@ struct PreprocessConfig {
 Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::string& file);
 
 struct PreparedImage {
-  Tensor pixels;            // [3, height, width] f32, normalised
+  Tensor pixels;  // [3, height, width] f32, normalised
   int width = 0, height = 0;
   int source_width = 0, source_height = 0;
   /// Where the whole [height, width] field lies on the original picture.
@@ -50,7 +50,8 @@ struct PreparedImage {
 
 /// Errors: too_large or bad_input when the aspect ratio makes an intermediate picture over
 /// kMaxImagePixels or thinner than one pixel.
-Result<PreparedImage> preprocess(Context& context, const Image& image, const PreprocessConfig& config);
+Result<PreparedImage> preprocess(Context& context, const Image& image,
+                                 const PreprocessConfig& config);
 
 /// Pillow's Image.resize(size, resample) with its default antialiasing, on 8-bit RGB, bit by bit.
 Result<Image> resize_like_pillow(Context& context, const Image& image, int width, int height,

@@ -16,11 +16,11 @@ namespace fovea {
 /// What a block shows to whoever watches (encoder heatmaps, pruning between blocks): views that
 /// are valid during the call only.
 struct VitBlockView {
-  int layer = 0;             // 0-based block that has just run
-  ConstTensorView query;     // [tokens, heads, head_dim] f32
-  ConstTensorView key;       // [tokens, heads, head_dim] f32
-  ConstTensorView lse;       // [heads, tokens] f32
-  ConstTensorView hidden;    // [tokens, hidden] f32: output of the block
+  int layer = 0;           // 0-based block that has just run
+  ConstTensorView query;   // [tokens, heads, head_dim] f32
+  ConstTensorView key;     // [tokens, heads, head_dim] f32
+  ConstTensorView lse;     // [heads, tokens] f32
+  ConstTensorView hidden;  // [tokens, hidden] f32: output of the block
   float scale = 1.0f;
 };
 using VitObserver = std::function<Status(Context&, const VitBlockView&)>;

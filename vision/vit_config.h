@@ -27,8 +27,8 @@ struct VitConfig {
 };
 
 /// Reads the `vision_config` of a LLaVA config.json (or a clip_vision_model's own config). Absent
-/// fields take CLIPVisionConfig's defaults as transformers defines them (768, 3072, 12, 12, 224, 32,
-/// quick_gelu, 1e-5). Values are bounded against each other; errors name file and field.
+/// fields take CLIPVisionConfig's defaults as transformers defines them (768, 3072, 12, 12, 224,
+/// 32, quick_gelu, 1e-5). Values are bounded against each other; errors name file and field.
 Result<VitConfig> parse_clip_vision_config(const Json& json, const std::string& file);
 
 }  // namespace fovea

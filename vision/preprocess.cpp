@@ -1,0 +1,217 @@
+#include "vision/preprocess.h"
+
+#include <algorithm>
+#include <cmath>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "kernels/base/parallel.h"
+#include "vision/resample.h"
+
+namespace fovea {
+
+namespace {
+
+constexpr int kMaxConfiguredSide = 4096;
+
+std::string sides_text(std::int64_t width, std::int64_t height) {
+  return std::to_string(width) + " x " + std::to_string(height);
+}
+
+Status check_picture(const Image& image) {
+  if (image.width >= 1 && image.height >= 1 &&
+      image.rgb.size() == static_cast<std::size_t>(image.width) * image.height * 3) {
+    return {};
+  }
+  return make_error(ErrorCode::bad_input, "a picture of " + sides_text(image.width, image.height) +
+                                              " pixels cannot be prepared");
+}
+
+Status check_config(const PreprocessConfig& config) {
+  const auto good = [](int side) { return side >= 1 && side <= kMaxConfiguredSide; };
+  const bool resize = !config.resize || (config.shortest_edge ? good(*config.shortest_edge)
+                                                              : good(config.resize_width) &&
+                                                                    good(config.resize_height));
+  const bool crop = !config.center_crop || (good(config.crop_width) && good(config.crop_height));
+  if (resize && crop) return {};
+  return make_error(ErrorCode::usage,
+                    "preprocessing sizes must lie from 1 to " + std::to_string(kMaxConfiguredSide));
+}
+
+/// Errors: too_large, when a picture on the way would have more pixels than one may have.
+Status check_intermediate(std::int64_t width, std::int64_t height, const Image& image) {
+  if (width <= kMaxImagePixels && height <= kMaxImagePixels && width * height <= kMaxImagePixels) {
+    return {};
+  }
+  return make_error(ErrorCode::too_large,
+                    "preparing a picture of " + sides_text(image.width, image.height) +
+                        " pixels takes one of " + sides_text(width, height) + "; the limit is " +
+                        std::to_string(kMaxImagePixels) + " pixels")
+      .with_remedy("Crop it to a less extreme shape first");
+}
+
+/// The picture in the middle of a square of the mean colour, as the original LLaVA pads it.
+Image pad_to_square(Context& context, const Image& image, const PreprocessConfig& config) {
+  const int side = std::max(image.width, image.height);
+  const int left = (side - image.width) / 2, top = (side - image.height) / 2;
+  std::array<std::uint8_t, 3> color{};
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    const double value = std::trunc(config.mean[channel] * 255);
+    color[channel] = static_cast<std::uint8_t>(std::clamp(value, 0.0, 255.0));
+  }
+  Image square{side, side, {}};
+  square.rgb.resize(static_cast<std::size_t>(side) * side * 3);
+  parallel_for(context.threads, side, 16, [&](std::int64_t begin, std::int64_t end) {
+    for (int y = static_cast<int>(begin); y < static_cast<int>(end); ++y) {
+      const bool inside = y >= top && y < top + image.height;
+      for (int x = 0; x < side; ++x) {
+        if (inside && x == left) {
+          std::copy_n(image.pixel(0, y - top), std::size_t{3} * image.width, square.pixel(x, y));
+          x += image.width - 1;
+        } else {
+          std::copy_n(color.data(), 3, square.pixel(x, y));
+        }
+      }
+    }
+  });
+  return square;
+}
+
+/// Rescaling and normalising are the same for every pixel of a channel: 256 results, computed with
+/// transformers' roundings (product in double, difference and quotient in float).
+using ChannelTable = std::array<std::array<float, 256>, 3>;
+
+ChannelTable value_table(const PreprocessConfig& config) {
+  ChannelTable table{};
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    for (std::size_t level = 0; level < 256; ++level) {
+      const double exact = static_cast<double>(level);
+      float value = static_cast<float>(config.rescale ? exact * config.rescale_factor : exact);
+      if (config.normalize) {
+        value = (value - static_cast<float>(config.mean[channel])) /
+                static_cast<float>(config.std[channel]);
+      }
+      table[channel][level] = value;
+    }
+  }
+  return table;
+}
+
+/// Writes `part` at (left, top) of the [3, height, width] field; around it stand black pixels.
+void write_values(Context& context, const Image& part, int left, int top, const ChannelTable& table,
+                  PreparedImage& prepared) {
+  const std::int64_t width = prepared.width, height = prepared.height;
+  parallel_for(context.threads, height, 16, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t y = begin; y < end; ++y) {
+      for (std::size_t channel = 0; channel < 3; ++channel) {
+        const auto& values = table[channel];
+        float* row =
+            prepared.pixels.as<float>() + (static_cast<std::int64_t>(channel) * height + y) * width;
+        if (y < top || y >= top + part.height) {
+          std::fill_n(row, width, values[0]);
+          continue;
+        }
+        std::fill_n(row, left, values[0]);
+        const std::uint8_t* pixel = part.pixel(0, static_cast<int>(y) - top) + channel;
+        for (int x = 0; x < part.width; ++x) row[left + x] = values[pixel[3 * x]];
+        std::fill(row + left + part.width, row + width, values[0]);
+      }
+    }
+  });
+}
+
+Result<PreparedImage> prepare(Context& context, const Image& image,
+                              const PreprocessConfig& config) {
+  // 1. Pad to a square, or not.
+  const bool pad = config.aspect == AspectMode::pad && image.width != image.height;
+  Image square;
+  if (pad) {
+    const int side = std::max(image.width, image.height);
+    FOVEA_CHECK(check_intermediate(side, side, image));
+    square = pad_to_square(context, image, config);
+  }
+  const Image& source = pad ? square : image;
+
+  // 2. Size after resizing; the long side is cut to whole pixels, not rounded.
+  std::int64_t width = source.width, height = source.height;
+  if (config.resize && config.shortest_edge) {
+    const std::int64_t edge = *config.shortest_edge;
+    const std::int64_t narrow = std::min(width, height), wide = std::max(width, height);
+    const std::int64_t length = edge * wide / narrow;
+    const bool upright = width <= height;
+    width = upright ? edge : length;
+    height = upright ? length : edge;
+  } else if (config.resize) {
+    width = config.resize_width;
+    height = config.resize_height;
+  }
+  FOVEA_CHECK(check_intermediate(width, height, image));
+
+  // 3. The field that is cut out of it; halves are rounded down, also when it is larger.
+  PreparedImage prepared;
+  prepared.width = config.center_crop ? config.crop_width : static_cast<int>(width);
+  prepared.height = config.center_crop ? config.crop_height : static_cast<int>(height);
+  prepared.source_width = image.width;
+  prepared.source_height = image.height;
+  const auto middle = [](std::int64_t outer, std::int64_t inner) {
+    return static_cast<int>((outer - inner) >= 0 ? (outer - inner) / 2
+                                                 : -((inner - outer + 1) / 2));
+  };
+  const int left = middle(width, prepared.width), top = middle(height, prepared.height);
+  PixelWindow window;
+  window.left = std::max(left, 0);
+  window.top = std::max(top, 0);
+  window.width =
+      static_cast<int>(std::min<std::int64_t>(width, left + prepared.width)) - window.left;
+  window.height =
+      static_cast<int>(std::min<std::int64_t>(height, top + prepared.height)) - window.top;
+
+  FOVEA_TRY(const Image part, resample_window(context, source, static_cast<int>(width),
+                                              static_cast<int>(height), config.resample, window));
+  FOVEA_TRY(prepared.pixels, Tensor::allocate({3, prepared.height, prepared.width}, DType::f32));
+  write_values(context, part, window.left - left, window.top - top, value_table(config), prepared);
+
+  const double scale_x = static_cast<double>(source.width) / static_cast<double>(width);
+  const double scale_y = static_cast<double>(source.height) / static_cast<double>(height);
+  prepared.rect.x = left * scale_x - (source.width - image.width) / 2;
+  prepared.rect.y = top * scale_y - (source.height - image.height) / 2;
+  prepared.rect.width = prepared.width * scale_x;
+  prepared.rect.height = prepared.height * scale_y;
+  return prepared;
+}
+
+Error no_memory() {
+  return make_error(ErrorCode::out_of_memory, "no memory to prepare the picture");
+}
+
+}  // namespace
+
+Result<PreparedImage> preprocess(Context& context, const Image& image,
+                                 const PreprocessConfig& config) {
+  FOVEA_CHECK(check_picture(image));
+  FOVEA_CHECK(check_config(config));
+  try {
+    return prepare(context, image, config);
+  } catch (const std::bad_alloc&) {
+    return no_memory();
+  }
+}
+
+Result<Image> resize_like_pillow(Context& context, const Image& image, int width, int height,
+                                 Resample resample) {
+  FOVEA_CHECK(check_picture(image));
+  if (width < 1 || height < 1 || width > kMaxImageSide || height > kMaxImageSide) {
+    return make_error(ErrorCode::usage, "cannot resize a picture to " + sides_text(width, height) +
+                                            " pixels; each side must be from 1 to " +
+                                            std::to_string(kMaxImageSide));
+  }
+  FOVEA_CHECK(check_intermediate(width, height, image));
+  try {
+    return resample_window(context, image, width, height, resample, {0, 0, width, height});
+  } catch (const std::bad_alloc&) {
+    return no_memory();
+  }
+}
+
+}  // namespace fovea

@@ -1,0 +1,332 @@
+#include "vision/resample.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numbers>
+#include <vector>
+
+#include "kernels/base/parallel.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "vision/resample.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+// ---- Inner loops, compiled once for each instruction set ---------------------------------------
+
+HWY_BEFORE_NAMESPACE();
+namespace fovea {
+namespace HWY_NAMESPACE {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+constexpr int kWeightBits = 32 - 8 - 2;  // Pillow's PRECISION_BITS
+using Ints = hn::ScalableTag<std::int32_t>;
+using Bytes = hn::Rebind<std::uint8_t, Ints>;
+
+/// Pixels of one step of the horizontal sum; the weights of a result pixel are padded with zeros to
+/// whole steps.
+std::size_t HorizontalStep() {
+  return hn::Lanes(Ints());
+}
+
+/// One row of `count` result pixels. Result pixel i sums the `steps[i]` steps of source pixels that
+/// begin at first[i]; its weights begin at i * stride, each one three times, for red, green and
+/// blue.
+void HorizontalRow(const std::uint8_t* HWY_RESTRICT row, const std::int32_t* HWY_RESTRICT first,
+                   const std::int32_t* HWY_RESTRICT steps, const std::int32_t* HWY_RESTRICT weights,
+                   std::size_t stride, std::size_t count, std::uint8_t* HWY_RESTRICT out) {
+  const Ints ints;
+  const Bytes bytes;
+  const std::size_t lanes = hn::Lanes(ints);
+  HWY_ALIGN std::int32_t sums[3 * HWY_MAX_BYTES / sizeof(std::int32_t)];
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::uint8_t* HWY_RESTRICT pixels = row + std::size_t{3} * first[i];
+    const std::int32_t* HWY_RESTRICT weight = weights + i * stride;
+    auto sum0 = hn::Zero(ints), sum1 = sum0, sum2 = sum0;
+    for (std::int32_t step = 0; step < steps[i]; ++step) {
+      const auto part0 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels));
+      const auto part1 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels + lanes));
+      const auto part2 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels + 2 * lanes));
+      sum0 = hn::Add(sum0, hn::Mul(part0, hn::LoadU(ints, weight)));
+      sum1 = hn::Add(sum1, hn::Mul(part1, hn::LoadU(ints, weight + lanes)));
+      sum2 = hn::Add(sum2, hn::Mul(part2, hn::LoadU(ints, weight + 2 * lanes)));
+      pixels += 3 * lanes;
+      weight += 3 * lanes;
+    }
+    hn::Store(sum0, ints, sums);
+    hn::Store(sum1, ints, sums + lanes);
+    hn::Store(sum2, ints, sums + 2 * lanes);
+    std::int32_t red = 1 << (kWeightBits - 1), green = red, blue = red;
+    for (std::size_t lane = 0; lane < 3 * lanes; lane += 3) {
+      red += sums[lane];
+      green += sums[lane + 1];
+      blue += sums[lane + 2];
+    }
+    out[3 * i] = static_cast<std::uint8_t>(std::clamp(red >> kWeightBits, 0, 255));
+    out[3 * i + 1] = static_cast<std::uint8_t>(std::clamp(green >> kWeightBits, 0, 255));
+    out[3 * i + 2] = static_cast<std::uint8_t>(std::clamp(blue >> kWeightBits, 0, 255));
+  }
+}
+
+/// One result row of `bytes_in_row` bytes: the weighted sum of `count` rows, `stride` bytes apart.
+void VerticalRow(const std::uint8_t* HWY_RESTRICT rows, std::size_t stride,
+                 const std::int32_t* HWY_RESTRICT weights, std::size_t count,
+                 std::size_t bytes_in_row, std::uint8_t* HWY_RESTRICT out) {
+  const Ints ints;
+  const Bytes bytes;
+  const std::size_t lanes = hn::Lanes(ints);
+  constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
+  std::size_t x = 0;
+  for (; x + lanes <= bytes_in_row; x += lanes) {
+    auto sum = hn::Set(ints, kHalf);
+    for (std::size_t tap = 0; tap < count; ++tap) {
+      const auto values = hn::PromoteTo(ints, hn::LoadU(bytes, rows + tap * stride + x));
+      sum = hn::Add(sum, hn::Mul(values, hn::Set(ints, weights[tap])));
+    }
+    hn::StoreU(hn::DemoteTo(bytes, hn::ShiftRight<kWeightBits>(sum)), bytes, out + x);
+  }
+  for (; x < bytes_in_row; ++x) {
+    std::int32_t sum = kHalf;
+    for (std::size_t tap = 0; tap < count; ++tap) sum += rows[tap * stride + x] * weights[tap];
+    out[x] = static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+  }
+}
+
+}  // namespace HWY_NAMESPACE
+}  // namespace fovea
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace fovea {
+
+HWY_EXPORT(HorizontalStep);
+HWY_EXPORT(HorizontalRow);
+HWY_EXPORT(VerticalRow);
+
+namespace {
+
+// ---- Weights of one axis -----------------------------------------------------------------------
+
+constexpr int kFractionBits = 32 - 8 - 2;
+
+double support_of(Resample resample) {
+  switch (resample) {
+    case Resample::nearest:
+      return 0.0;
+    case Resample::bilinear:
+      return 1.0;
+    case Resample::bicubic:
+      return 2.0;
+    case Resample::lanczos:
+      return 3.0;
+  }
+  return 0.0;
+}
+
+double sinc(double x) {
+  if (x == 0.0) return 1.0;
+  x *= std::numbers::pi;
+  return std::sin(x) / x;
+}
+
+/// The filter at distance x. Order of operations matters: the weights must round as Pillow's do.
+double filter_value(Resample resample, double x) {
+  switch (resample) {
+    case Resample::nearest:
+      return 0.0;
+    case Resample::bilinear:
+      x = std::abs(x);
+      return x < 1.0 ? 1.0 - x : 0.0;
+    case Resample::bicubic: {
+      constexpr double a = -0.5;
+      x = std::abs(x);
+      if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
+      if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
+      return 0.0;
+    }
+    case Resample::lanczos:
+      return x >= -3.0 && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0;
+  }
+  return 0.0;
+}
+
+/// Which source pixels make each result pixel of a window, and with what weights.
+struct AxisWeights {
+  std::vector<std::int32_t> first;    // [results]
+  std::vector<std::int32_t> count;    // [results]
+  std::vector<std::int32_t> weights;  // [results, stride], zero beyond count
+  std::size_t stride = 0;
+};
+
+AxisWeights axis_weights(int source, int result, int begin, int results, Resample resample) {
+  const double scale = static_cast<double>(source) / result;
+  const double filter_scale = std::max(scale, 1.0);
+  const double support = support_of(resample) * filter_scale;
+  AxisWeights axis;
+  // A window never holds more source pixels than there are.
+  axis.stride = static_cast<std::size_t>(
+      std::min<double>(std::ceil(support) * 2 + 1, static_cast<double>(source)));
+  axis.first.resize(static_cast<std::size_t>(results));
+  axis.count.resize(axis.first.size());
+  axis.weights.resize(axis.first.size() * axis.stride);
+  std::vector<double> exact(axis.stride);
+  for (std::size_t index = 0; index < axis.first.size(); ++index) {
+    const double center = (begin + static_cast<double>(index) + 0.5) * scale;
+    const int from = std::max(0, static_cast<int>(center - support + 0.5));
+    const int to = std::min(source, static_cast<int>(center + support + 0.5));
+    const auto count = static_cast<std::size_t>(to - from);
+    double total = 0.0;
+    for (std::size_t tap = 0; tap < count; ++tap) {
+      exact[tap] = filter_value(
+          resample, (static_cast<double>(tap) + from - center + 0.5) * (1.0 / filter_scale));
+      total += exact[tap];
+    }
+    for (std::size_t tap = 0; tap < count; ++tap) {
+      const double weight = total != 0.0 ? exact[tap] / total : exact[tap];
+      const double rounding = weight < 0 ? -0.5 : 0.5;
+      axis.weights[index * axis.stride + tap] =
+          static_cast<std::int32_t>(rounding + weight * (1 << kFractionBits));
+    }
+    axis.first[index] = from;
+    axis.count[index] = to - from;
+  }
+  return axis;
+}
+
+/// The same weights as HorizontalRow wants them: whole steps, each weight once for every channel.
+AxisWeights for_horizontal_rows(const AxisWeights& axis, std::size_t step) {
+  AxisWeights spread;
+  const std::size_t padded = (axis.stride + step - 1) / step * step;
+  spread.first = axis.first;
+  spread.count.resize(axis.count.size());
+  spread.stride = 3 * padded;
+  spread.weights.resize(axis.first.size() * spread.stride);
+  for (std::size_t index = 0; index < axis.first.size(); ++index) {
+    const auto count = static_cast<std::size_t>(axis.count[index]);
+    spread.count[index] = static_cast<std::int32_t>((count + step - 1) / step);
+    for (std::size_t tap = 0; tap < count; ++tap) {
+      std::fill_n(&spread.weights[index * spread.stride + 3 * tap], 3,
+                  axis.weights[index * axis.stride + tap]);
+    }
+  }
+  return spread;
+}
+
+// ---- The two passes ----------------------------------------------------------------------------
+
+/// Rows [top, top + rows.rows()) of the picture, resampled to `columns` wide.
+Status horizontal_pass(Context& context, const Image& image, int width, Resample resample, int left,
+                       int columns, int top, TensorView rows) {
+  const std::size_t step = HWY_DYNAMIC_DISPATCH(HorizontalStep)();
+  const AxisWeights axis =
+      for_horizontal_rows(axis_weights(image.width, width, left, columns, resample), step);
+  const auto row_bytes = static_cast<std::size_t>(image.width) * 3;
+  // The last step of a row reads on into the next rows (with weights of zero). Rows too near the
+  // picture's end for that are copied to where there is room.
+  const std::size_t overrun = 3 * step;
+  const auto tail_rows = static_cast<std::int64_t>(
+      std::min<std::size_t>(static_cast<std::size_t>(image.height), overrun / row_bytes + 1));
+  const std::int64_t tail_begin = image.height - tail_rows;
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView tail,
+            context.workspace.take({static_cast<std::int64_t>(tail_rows * row_bytes + overrun)},
+                                   DType::u8));
+  std::memcpy(tail.data, &image.rgb[tail_begin * row_bytes], tail_rows * row_bytes);
+  std::memset(tail.data + tail_rows * row_bytes, 0, overrun);
+
+  parallel_for(context.threads, rows.rows(), 8, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t index = begin; index < end; ++index) {
+      const std::int64_t y = top + index;
+      const std::uint8_t* row = y < tail_begin
+                                    ? &image.rgb[y * row_bytes]
+                                    : tail.as<std::uint8_t>() + (y - tail_begin) * row_bytes;
+      HWY_DYNAMIC_DISPATCH(HorizontalRow)
+      (row, axis.first.data(), axis.count.data(), axis.weights.data(), axis.stride,
+       axis.first.size(), rows.row<std::uint8_t>(index));
+    }
+  });
+  return {};
+}
+
+/// Pillow's nearest neighbour: source positions are summed up step by step, as it does.
+std::vector<int> nearest_positions(int source, int result) {
+  std::vector<int> positions(static_cast<std::size_t>(result));
+  const double scale = static_cast<double>(source) / result;
+  double position = scale * 0.5;
+  for (int& chosen : positions) {
+    chosen = std::min(static_cast<int>(position), source - 1);
+    position += scale;
+  }
+  return positions;
+}
+
+Image nearest_window(const Image& image, int width, int height, const PixelWindow& window) {
+  const std::vector<int> columns = nearest_positions(image.width, width);
+  const std::vector<int> rows = nearest_positions(image.height, height);
+  Image result = Image::filled(window.width, window.height, 0, 0, 0);
+  for (int y = 0; y < window.height; ++y) {
+    for (int x = 0; x < window.width; ++x) {
+      const int source_x = columns[static_cast<std::size_t>(window.left + x)];
+      const int source_y = rows[static_cast<std::size_t>(window.top + y)];
+      std::copy_n(image.pixel(source_x, source_y), 3, result.pixel(x, y));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Result<Image> resample_window(Context& context, const Image& image, int width, int height,
+                              Resample resample, const PixelWindow& window) {
+  if (resample == Resample::nearest) return nearest_window(image, width, height, window);
+
+  // An axis that keeps its length is not filtered: every filter is 1 at 0 and 0 at whole distances.
+  const bool horizontal = width != image.width;
+  const bool vertical = height != image.height;
+  AxisWeights axis;
+  int first_row = window.top, row_count = window.height;
+  if (vertical) {
+    axis = axis_weights(image.height, height, window.top, window.height, resample);
+    first_row = axis.first.front();
+    row_count = axis.first.back() + axis.count.back() - first_row;
+  }
+
+  const auto out_bytes = static_cast<std::int64_t>(window.width) * 3;
+  Image result{window.width, window.height, {}};
+  result.rgb.resize(static_cast<std::size_t>(out_bytes) * static_cast<std::size_t>(window.height));
+  const Workspace::Scope scope(context.workspace);
+  const std::uint8_t* rows = image.pixel(window.left, first_row);
+  std::int64_t stride = static_cast<std::int64_t>(image.width) * 3;
+  if (horizontal) {
+    TensorView narrowed(reinterpret_cast<std::byte*>(result.rgb.data()), DType::u8,
+                        {row_count, out_bytes});
+    if (vertical) {
+      FOVEA_TRY(narrowed, context.workspace.take({row_count, out_bytes}, DType::u8));
+    }
+    FOVEA_CHECK(horizontal_pass(context, image, width, resample, window.left, window.width,
+                                first_row, narrowed));
+    if (!vertical) return result;
+    rows = narrowed.as<std::uint8_t>();
+    stride = out_bytes;
+  }
+  parallel_for(context.threads, window.height, 4, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t y = begin; y < end; ++y) {
+      std::uint8_t* out = &result.rgb[static_cast<std::size_t>(y * out_bytes)];
+      if (!vertical) {
+        std::copy_n(rows + y * stride, out_bytes, out);
+        continue;
+      }
+      const auto index = static_cast<std::size_t>(y);
+      HWY_DYNAMIC_DISPATCH(VerticalRow)
+      (rows + (axis.first[index] - first_row) * stride, static_cast<std::size_t>(stride),
+       &axis.weights[index * axis.stride], static_cast<std::size_t>(axis.count[index]),
+       static_cast<std::size_t>(out_bytes), out);
+    }
+  });
+  return result;
+}
+
+}  // namespace fovea
+#endif  // HWY_ONCE
