@@ -1,0 +1,36 @@
+#include "pruning/scoring_policy.h"
+
+#include <algorithm>
+
+#include "kernels/ops/reduce/reduce.h"
+
+namespace fovea {
+
+Result<PruningPlan> ScoringPolicy::plan(const SequenceLayout& layout, const ModelShape& shape) {
+  FOVEA_TRY(plan_, make_plan(layout, shape));
+  return plan_;
+}
+
+Status ScoringPolicy::select(Context& context, int stage_index, StageInput& input,
+                             Selection& selection) {
+  const Stage& stage = plan_.stages[static_cast<std::size_t>(stage_index)];
+  const auto present = static_cast<std::int64_t>(input.visual_ids().size());
+  if (stage.keep <= 0 || present == 0) return select_best(context, {}, 0, selection);
+  FOVEA_TRY(const TensorView scores, score(context, stage_index, input));
+  std::int64_t keep = std::min(stage.keep, present);
+  for (const auto& adjustment : adjustments_) {
+    const std::span<float> values(scores.as<float>(), static_cast<std::size_t>(present));
+    FOVEA_TRY(const std::int64_t allowed, adjustment->adjust(stage_index, input, values));
+    keep = std::min(keep, allowed);
+  }
+  return select_best(context, scores, keep, selection);
+}
+
+Status select_best(Context& context, ConstTensorView scores, std::int64_t k, Selection& selection) {
+  selection = {};
+  selection.count = k;
+  FOVEA_TRY(selection.sources, context.workspace.take(Shape{k}, DType::i32));
+  return k > 0 ? top_k_indices(context, scores, selection.sources) : Status{};
+}
+
+}  // namespace fovea

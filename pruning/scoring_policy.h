@@ -1,0 +1,48 @@
+#pragma once
+// The common half of every method that ranks tokens by a score and keeps the best.
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "pruning/policy.h"
+
+namespace fovea {
+
+/// Changes a ranking before it is cut (debiasing, a user's mask).
+class ScoreAdjustment {
+ public:
+  virtual ~ScoreAdjustment() = default;
+  /// scores: one per visual token present, in the order of input.visual_ids(). Returns the number
+  /// of tokens that may be kept at most (fewer than are present when some are masked out).
+  virtual Result<std::int64_t> adjust(int stage_index, const StageInput& input,
+                                      std::span<float> scores) const = 0;
+};
+
+class ScoringPolicy : public Policy {
+ public:
+  /// Remembers the plan: select() needs its counts.
+  Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) final;
+  /// score(), then the adjustments in the order they were added, then the stage's `keep` best.
+  Status select(Context& context, int stage_index, StageInput& input, Selection& selection) final;
+
+  void add_adjustment(std::shared_ptr<const ScoreAdjustment> adjustment) {
+    adjustments_.push_back(std::move(adjustment));
+  }
+
+ protected:
+  virtual Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) = 0;
+  /// f32 [m] over the visual tokens present; higher is kept. Lives in context.workspace.
+  virtual Result<TensorView> score(Context& context, int stage_index, StageInput& input) = 0;
+
+  const PruningPlan& current_plan() const { return plan_; }
+
+ private:
+  PruningPlan plan_;
+  std::vector<std::shared_ptr<const ScoreAdjustment>> adjustments_;
+};
+
+/// Keeps the k best of `scores` (f32 [m]); fills `selection` from the workspace.
+Status select_best(Context& context, ConstTensorView scores, std::int64_t k, Selection& selection);
+
+}  // namespace fovea
