@@ -20,7 +20,8 @@ std::string sides_text(std::int64_t width, std::int64_t height) {
 }
 
 Status check_picture(const Image& image) {
-  if (image.width >= 1 && image.height >= 1 &&
+  if (image.width >= 1 && image.height >= 1 && image.width <= kMaxImageSide &&
+      image.height <= kMaxImageSide &&
       image.rgb.size() == static_cast<std::size_t>(image.width) * image.height * 3) {
     return {};
   }
@@ -52,30 +53,14 @@ Status check_intermediate(std::int64_t width, std::int64_t height, const Image& 
 }
 
 /// The picture in the middle of a square of the mean colour, as the original LLaVA pads it.
-Image pad_to_square(Context& context, const Image& image, const PreprocessConfig& config) {
+Sheet square_sheet(const Image& image, const PreprocessConfig& config) {
   const int side = std::max(image.width, image.height);
-  const int left = (side - image.width) / 2, top = (side - image.height) / 2;
-  std::array<std::uint8_t, 3> color{};
+  Sheet sheet{image, (side - image.width) / 2, (side - image.height) / 2, side, side, {}};
   for (std::size_t channel = 0; channel < 3; ++channel) {
     const double value = std::trunc(config.mean[channel] * 255);
-    color[channel] = static_cast<std::uint8_t>(std::clamp(value, 0.0, 255.0));
+    sheet.color[channel] = static_cast<std::uint8_t>(std::clamp(value, 0.0, 255.0));
   }
-  Image square{side, side, {}};
-  square.rgb.resize(static_cast<std::size_t>(side) * side * 3);
-  parallel_for(context.threads, side, 16, [&](std::int64_t begin, std::int64_t end) {
-    for (int y = static_cast<int>(begin); y < static_cast<int>(end); ++y) {
-      const bool inside = y >= top && y < top + image.height;
-      for (int x = 0; x < side; ++x) {
-        if (inside && x == left) {
-          std::copy_n(image.pixel(0, y - top), std::size_t{3} * image.width, square.pixel(x, y));
-          x += image.width - 1;
-        } else {
-          std::copy_n(color.data(), 3, square.pixel(x, y));
-        }
-      }
-    }
-  });
-  return square;
+  return sheet;
 }
 
 /// Rescaling and normalising are the same for every pixel of a channel: 256 results, computed with
@@ -124,17 +109,13 @@ void write_values(Context& context, const Image& part, int left, int top, const 
 Result<PreparedImage> prepare(Context& context, const Image& image,
                               const PreprocessConfig& config) {
   // 1. Pad to a square, or not.
-  const bool pad = config.aspect == AspectMode::pad && image.width != image.height;
-  Image square;
-  if (pad) {
-    const int side = std::max(image.width, image.height);
-    FOVEA_CHECK(check_intermediate(side, side, image));
-    square = pad_to_square(context, image, config);
-  }
-  const Image& source = pad ? square : image;
+  const bool pad = config.aspect == AspectMode::pad;
+  const Sheet sheet =
+      pad ? square_sheet(image, config) : Sheet{image, 0, 0, image.width, image.height, {}};
+  FOVEA_CHECK(check_intermediate(sheet.width, sheet.height, image));
 
   // 2. Size after resizing; the long side is cut to whole pixels, not rounded.
-  std::int64_t width = source.width, height = source.height;
+  std::int64_t width = sheet.width, height = sheet.height;
   if (config.resize && config.shortest_edge) {
     const std::int64_t edge = *config.shortest_edge;
     const std::int64_t narrow = std::min(width, height), wide = std::max(width, height);
@@ -167,15 +148,15 @@ Result<PreparedImage> prepare(Context& context, const Image& image,
   window.height =
       static_cast<int>(std::min<std::int64_t>(height, top + prepared.height)) - window.top;
 
-  FOVEA_TRY(const Image part, resample_window(context, source, static_cast<int>(width),
+  FOVEA_TRY(const Image part, resample_window(context, sheet, static_cast<int>(width),
                                               static_cast<int>(height), config.resample, window));
   FOVEA_TRY(prepared.pixels, Tensor::allocate({3, prepared.height, prepared.width}, DType::f32));
   write_values(context, part, window.left - left, window.top - top, value_table(config), prepared);
 
-  const double scale_x = static_cast<double>(source.width) / static_cast<double>(width);
-  const double scale_y = static_cast<double>(source.height) / static_cast<double>(height);
-  prepared.rect.x = left * scale_x - (source.width - image.width) / 2;
-  prepared.rect.y = top * scale_y - (source.height - image.height) / 2;
+  const double scale_x = static_cast<double>(sheet.width) / static_cast<double>(width);
+  const double scale_y = static_cast<double>(sheet.height) / static_cast<double>(height);
+  prepared.rect.x = left * scale_x - sheet.left;
+  prepared.rect.y = top * scale_y - sheet.top;
   prepared.rect.width = prepared.width * scale_x;
   prepared.rect.height = prepared.height * scale_y;
   return prepared;
@@ -208,7 +189,8 @@ Result<Image> resize_like_pillow(Context& context, const Image& image, int width
   }
   FOVEA_CHECK(check_intermediate(width, height, image));
   try {
-    return resample_window(context, image, width, height, resample, {0, 0, width, height});
+    return resample_window(context, {image, 0, 0, image.width, image.height, {}}, width, height,
+                           resample, {0, 0, width, height});
   } catch (const std::bad_alloc&) {
     return no_memory();
   }

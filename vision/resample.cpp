@@ -216,35 +216,54 @@ AxisWeights for_horizontal_rows(const AxisWeights& axis, std::size_t step) {
 
 // ---- The two passes ----------------------------------------------------------------------------
 
-/// Rows [top, top + rows.rows()) of the picture, resampled to `columns` wide.
-Status horizontal_pass(Context& context, const Image& image, int width, Resample resample, int left,
-                       int columns, int top, TensorView rows) {
-  const std::size_t step = HWY_DYNAMIC_DISPATCH(HorizontalStep)();
-  const AxisWeights axis =
-      for_horizontal_rows(axis_weights(image.width, width, left, columns, resample), step);
-  const auto row_bytes = static_cast<std::size_t>(image.width) * 3;
-  // The last step of a row reads on into the next rows (with weights of zero). Rows too near the
-  // picture's end for that are copied to where there is room.
-  const std::size_t overrun = 3 * step;
-  const auto tail_rows = static_cast<std::int64_t>(
-      std::min<std::size_t>(static_cast<std::size_t>(image.height), overrun / row_bytes + 1));
-  const std::int64_t tail_begin = image.height - tail_rows;
-  const Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView tail,
-            context.workspace.take({static_cast<std::int64_t>(tail_rows * row_bytes + overrun)},
-                                   DType::u8));
-  std::memcpy(tail.data, &image.rgb[tail_begin * row_bytes], tail_rows * row_bytes);
-  std::memset(tail.data + tail_rows * row_bytes, 0, overrun);
+void fill_pixels(std::uint8_t* out, int count, const std::array<std::uint8_t, 3>& color) {
+  for (int i = 0; i < count; ++i) std::copy_n(color.data(), 3, out + std::ptrdiff_t{3} * i);
+}
 
-  parallel_for(context.threads, rows.rows(), 8, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t index = begin; index < end; ++index) {
-      const std::int64_t y = top + index;
-      const std::uint8_t* row = y < tail_begin
-                                    ? &image.rgb[y * row_bytes]
-                                    : tail.as<std::uint8_t>() + (y - tail_begin) * row_bytes;
-      HWY_DYNAMIC_DISPATCH(HorizontalRow)
-      (row, axis.first.data(), axis.count.data(), axis.weights.data(), axis.stride,
-       axis.first.size(), rows.row<std::uint8_t>(index));
+/// Rows [top, top + rows.rows()) of the sheet, resampled to `width` and cut to the window's
+/// columns.
+Status horizontal_pass(Context& context, const Sheet& sheet, int width, Resample resample,
+                       const PixelWindow& window, int top, TensorView rows) {
+  const std::size_t step = HWY_DYNAMIC_DISPATCH(HorizontalStep)();
+  const bool same_width = width == sheet.width;
+  AxisWeights axis;
+  if (!same_width) {
+    axis = for_horizontal_rows(
+        axis_weights(sheet.width, width, window.left, window.width, resample), step);
+  }
+  // Every row is laid out once more with its margins and with room behind it, because the last step
+  // of a sum reads on past the row (with weights of zero).
+  const std::int64_t pieces = std::clamp<std::int64_t>(rows.rows() / 8, 1, context.threads);
+  const auto room =
+      static_cast<std::int64_t>(sheet.width) * 3 + static_cast<std::int64_t>(3 * step);
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView row_buffers, context.workspace.take({pieces, room}, DType::u8));
+
+  const Image& picture = sheet.picture;
+  parallel_for(context.threads, pieces, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      auto* buffer = row_buffers.row<std::uint8_t>(piece);
+      std::fill_n(buffer, room, std::uint8_t{0});
+      fill_pixels(buffer, sheet.width, sheet.color);
+      const std::int64_t last = rows.rows() * (piece + 1) / pieces;
+      for (std::int64_t index = rows.rows() * piece / pieces; index < last; ++index) {
+        auto* out = rows.row<std::uint8_t>(index);
+        const std::int64_t y = top + index - sheet.top;
+        if (y < 0 || y >= picture.height) {
+          // Weights sum to 1 within rounding, too little to move one colour off its level.
+          fill_pixels(out, window.width, sheet.color);
+          continue;
+        }
+        std::copy_n(picture.pixel(0, static_cast<int>(y)), std::ptrdiff_t{3} * picture.width,
+                    buffer + std::ptrdiff_t{3} * sheet.left);
+        if (same_width) {
+          std::copy_n(buffer + std::ptrdiff_t{3} * window.left, rows.inner_elements(), out);
+          continue;
+        }
+        HWY_DYNAMIC_DISPATCH(HorizontalRow)
+        (buffer, axis.first.data(), axis.count.data(), axis.weights.data(), axis.stride,
+         axis.first.size(), out);
+      }
     }
   });
   return {};
@@ -262,15 +281,19 @@ std::vector<int> nearest_positions(int source, int result) {
   return positions;
 }
 
-Image nearest_window(const Image& image, int width, int height, const PixelWindow& window) {
-  const std::vector<int> columns = nearest_positions(image.width, width);
-  const std::vector<int> rows = nearest_positions(image.height, height);
+Image nearest_window(const Sheet& sheet, int width, int height, const PixelWindow& window) {
+  const Image& picture = sheet.picture;
+  const std::vector<int> columns = nearest_positions(sheet.width, width);
+  const std::vector<int> rows = nearest_positions(sheet.height, height);
   Image result = Image::filled(window.width, window.height, 0, 0, 0);
   for (int y = 0; y < window.height; ++y) {
     for (int x = 0; x < window.width; ++x) {
-      const int source_x = columns[static_cast<std::size_t>(window.left + x)];
-      const int source_y = rows[static_cast<std::size_t>(window.top + y)];
-      std::copy_n(image.pixel(source_x, source_y), 3, result.pixel(x, y));
+      const int from_x = columns[static_cast<std::size_t>(window.left + x)] - sheet.left;
+      const int from_y = rows[static_cast<std::size_t>(window.top + y)] - sheet.top;
+      const bool inside =
+          from_x >= 0 && from_x < picture.width && from_y >= 0 && from_y < picture.height;
+      std::copy_n(inside ? picture.pixel(from_x, from_y) : sheet.color.data(), 3,
+                  result.pixel(x, y));
     }
   }
   return result;
@@ -278,17 +301,16 @@ Image nearest_window(const Image& image, int width, int height, const PixelWindo
 
 }  // namespace
 
-Result<Image> resample_window(Context& context, const Image& image, int width, int height,
+Result<Image> resample_window(Context& context, const Sheet& sheet, int width, int height,
                               Resample resample, const PixelWindow& window) {
-  if (resample == Resample::nearest) return nearest_window(image, width, height, window);
+  if (resample == Resample::nearest) return nearest_window(sheet, width, height, window);
 
   // An axis that keeps its length is not filtered: every filter is 1 at 0 and 0 at whole distances.
-  const bool horizontal = width != image.width;
-  const bool vertical = height != image.height;
+  const bool vertical = height != sheet.height;
   AxisWeights axis;
   int first_row = window.top, row_count = window.height;
   if (vertical) {
-    axis = axis_weights(image.height, height, window.top, window.height, resample);
+    axis = axis_weights(sheet.height, height, window.top, window.height, resample);
     first_row = axis.first.front();
     row_count = axis.first.back() + axis.count.back() - first_row;
   }
@@ -296,33 +318,32 @@ Result<Image> resample_window(Context& context, const Image& image, int width, i
   const auto out_bytes = static_cast<std::int64_t>(window.width) * 3;
   Image result{window.width, window.height, {}};
   result.rgb.resize(static_cast<std::size_t>(out_bytes) * static_cast<std::size_t>(window.height));
+  TensorView out(reinterpret_cast<std::byte*>(result.rgb.data()), DType::u8,
+                 {window.height, out_bytes});
+  if (!vertical) {
+    FOVEA_CHECK(horizontal_pass(context, sheet, width, resample, window, first_row, out));
+    return result;
+  }
+
   const Workspace::Scope scope(context.workspace);
-  const std::uint8_t* rows = image.pixel(window.left, first_row);
-  std::int64_t stride = static_cast<std::int64_t>(image.width) * 3;
-  if (horizontal) {
-    TensorView narrowed(reinterpret_cast<std::byte*>(result.rgb.data()), DType::u8,
-                        {row_count, out_bytes});
-    if (vertical) {
-      FOVEA_TRY(narrowed, context.workspace.take({row_count, out_bytes}, DType::u8));
-    }
-    FOVEA_CHECK(horizontal_pass(context, image, width, resample, window.left, window.width,
-                                first_row, narrowed));
-    if (!vertical) return result;
+  const std::uint8_t* rows = nullptr;
+  std::int64_t stride = 0;
+  if (width != sheet.width || sheet.has_margin()) {
+    FOVEA_TRY(const TensorView narrowed, context.workspace.take({row_count, out_bytes}, DType::u8));
+    FOVEA_CHECK(horizontal_pass(context, sheet, width, resample, window, first_row, narrowed));
     rows = narrowed.as<std::uint8_t>();
     stride = out_bytes;
+  } else {
+    rows = sheet.picture.pixel(window.left, first_row);
+    stride = static_cast<std::int64_t>(sheet.width) * 3;
   }
   parallel_for(context.threads, window.height, 4, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t y = begin; y < end; ++y) {
-      std::uint8_t* out = &result.rgb[static_cast<std::size_t>(y * out_bytes)];
-      if (!vertical) {
-        std::copy_n(rows + y * stride, out_bytes, out);
-        continue;
-      }
       const auto index = static_cast<std::size_t>(y);
       HWY_DYNAMIC_DISPATCH(VerticalRow)
       (rows + (axis.first[index] - first_row) * stride, static_cast<std::size_t>(stride),
        &axis.weights[index * axis.stride], static_cast<std::size_t>(axis.count[index]),
-       static_cast<std::size_t>(out_bytes), out);
+       static_cast<std::size_t>(out_bytes), out.row<std::uint8_t>(y));
     }
   });
   return result;

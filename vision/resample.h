@@ -7,20 +7,35 @@
 // to integers of 22 fractional bits, and rounds to 8 bits after the horizontal and again after the
 // vertical pass; so does this.
 
+#include <array>
+#include <cstdint>
+
 #include "kernels/context.h"
 #include "vision/preprocess.h"
 
 namespace fovea {
 
-/// Part of a picture, in its pixels; inside it.
+/// A picture lying on a larger sheet of one colour, which is never stored. Without a margin the
+/// sheet is the picture itself.
+struct Sheet {
+  const Image& picture;
+  int left = 0, top = 0;      // of the picture on the sheet
+  int width = 0, height = 0;  // of the sheet
+  std::array<std::uint8_t, 3> color{};
+
+  bool has_margin() const { return width != picture.width || height != picture.height; }
+};
+
+/// Part of the result, in its pixels; inside it.
 struct PixelWindow {
   int left = 0, top = 0, width = 0, height = 0;
 };
 
-/// The window of what Pillow's Image.resize((width, height), resample) gives. Preconditions: a
-/// non-empty image, 1 <= width and height, the window lies inside the result and is not empty.
+/// The window of what Pillow's Image.resize((width, height), resample) makes of the sheet.
+/// Preconditions: a picture that is not empty and lies on the sheet, sheet sides of at most
+/// kMaxImageSide, 1 <= width and height, a window that is not empty and lies inside the result.
 /// Errors: out_of_memory.
-Result<Image> resample_window(Context& context, const Image& image, int width, int height,
+Result<Image> resample_window(Context& context, const Sheet& sheet, int width, int height,
                               Resample resample, const PixelWindow& window);
 
 }  // namespace fovea

@@ -12,18 +12,34 @@ namespace {
 // Every block it asks for goes through here: none larger than the picture at hand can need, and all
 // of them zeroed, because damaged files make it read what it never wrote.
 thread_local std::size_t largest_block = 0;
+thread_local bool memory_exhausted = false;
 
 void* allocate_block(std::size_t size) {
-  return size <= largest_block ? std::calloc(1, size) : nullptr;
+  if (size > largest_block) return nullptr;
+  void* block = std::calloc(1, size);
+  memory_exhausted = memory_exhausted || block == nullptr;
+  return block;
 }
 
 void* grow_block(void* block, std::size_t old_size, std::size_t new_size) {
   if (new_size > largest_block) return nullptr;
   void* grown = std::realloc(block, new_size);
+  memory_exhausted = memory_exhausted || grown == nullptr;
   if (grown != nullptr && new_size > old_size) {
     std::memset(static_cast<char*>(grown) + old_size, 0, new_size - old_size);
   }
   return grown;
+}
+
+Error decoding_error(const char* reason) {
+  if (memory_exhausted) {
+    return make_error(ErrorCode::out_of_memory, "no memory to decode the picture");
+  }
+  // The only other way to run out of memory is to ask for more than the picture can need.
+  const std::string text = reason == nullptr ? "" : reason;
+  return make_error(ErrorCode::bad_input,
+                    "the picture's data are damaged (" +
+                        (text == "outofmem" ? "more data than pixels" : text) + ")");
 }
 
 }  // namespace
@@ -60,14 +76,14 @@ Result<Image> decode_with_stb(std::span<const std::byte> bytes, int width, int h
   // sides rounded up to units of 32 pixels; the compressed data, gathered in a doubling buffer.
   const auto padded =
       (static_cast<std::size_t>(width) + 32) * (static_cast<std::size_t>(height) + 32);
+  memory_exhausted = false;
   largest_block = 16 * padded + 2 * bytes.size() + (std::size_t{1} << 20);
 
   const auto* data = reinterpret_cast<const stbi_uc*>(bytes.data());
   const int size = static_cast<int>(bytes.size());
   int found_width = 0, found_height = 0, channels = 0;
   if (stbi_info_from_memory(data, size, &found_width, &found_height, &channels) == 0) {
-    return make_error(ErrorCode::bad_input,
-                      std::string("the picture cannot be decoded: ") + stbi_failure_reason());
+    return decoding_error(stbi_failure_reason());
   }
   if (found_width != width ||
       std::abs(found_height) != height) {  // negative: a BMP from top to bottom
@@ -75,8 +91,7 @@ Result<Image> decode_with_stb(std::span<const std::byte> bytes, int width, int h
   }
   stbi_uc* pixels = stbi_load_from_memory(data, size, &found_width, &found_height, &channels, 3);
   if (pixels == nullptr) {
-    return make_error(ErrorCode::bad_input,
-                      std::string("the picture cannot be decoded: ") + stbi_failure_reason());
+    return decoding_error(stbi_failure_reason());
   }
   Result<Image> result = [&]() -> Result<Image> {
     try {
