@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <ostream>
@@ -63,7 +64,10 @@ TEST(npy, shapes_of_every_rank_read_back) {
     ASSERT_TRUE(read) << read.error().to_string();
     EXPECT_EQ(read->shape, shape);
     ASSERT_EQ(read->values.size(), values.size());
-    EXPECT_EQ(std::memcmp(read->values.data(), values.data(), values.size() * 4), 0);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      EXPECT_EQ(std::bit_cast<std::uint32_t>(read->values[i]),
+                std::bit_cast<std::uint32_t>(values[i]));
+    }
   }
   ASSERT_TRUE(write_npy(folder / "i.npy", std::vector<std::int64_t>{3},
                         std::vector<std::int32_t>{-1, 0, 7}));
