@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <unordered_set>
 #include <utility>
 
 #include "vlm/utf8.h"
@@ -235,6 +236,15 @@ Result<SentencePieceModel> read_sentencepiece_model(std::string_view bytes) {
     }
   }
   if (model.pieces.empty()) return make_error(ErrorCode::bad_model, "no pieces");
+  // SentencePiece keeps ordinary and special pieces in two tables and lets them share a name, but
+  // decodes by name: such a model would give another text than its ids say.
+  std::unordered_set<std::string_view> names;
+  names.reserve(model.pieces.size());
+  for (const SentencePieceModel::Piece& piece : model.pieces) {
+    if (!names.insert(piece.text).second) {
+      return make_error(ErrorCode::bad_model, "two pieces \"" + std::string(piece.text) + "\"");
+    }
+  }
   return model;
 }
 

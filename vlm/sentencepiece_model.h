@@ -33,10 +33,11 @@ struct SentencePieceModel {
 };
 
 /// Walks over the protobuf (sentencepiece_model.proto). Refused: damaged wire format, groups, no
-/// piece or more than 1,000,000, a piece that is empty, longer than 512 bytes (user-defined: 64),
-/// not UTF-8 or with a zero byte, scores that are no finite numbers, model types other than BPE and
-/// unigram (unsupported), normalisation tables (unsupported: their format cannot be checked and no
-/// Llama tokenizer has one), self-tests over 1 MiB. Errors: bad_model with offset, unsupported.
+/// piece or more than 1,000,000; a piece that is empty, longer than 512 bytes (user-defined: 64),
+/// not UTF-8, with a zero byte, of an unknown type, there twice, or with a score that is no finite
+/// number; self-tests over 1 MiB. Unsupported: model types other than BPE and unigram, and
+/// normalisation tables (their format cannot be checked, and no Llama tokenizer has one). Errors:
+/// bad_model with offset, unsupported.
 Result<SentencePieceModel> read_sentencepiece_model(std::string_view bytes);
 
 }  // namespace fovea
