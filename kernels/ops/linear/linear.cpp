@@ -1,0 +1,109 @@
+#include "kernels/ops/linear/linear.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "kernels/ops/common/checks.h"
+#include "kernels/ops/linear/packed_weight.h"
+
+namespace fovea {
+
+struct Linear::Impl {
+  PackedWeight weight;
+  Tensor bias;  // [outputs] f32, or empty
+};
+
+namespace {
+
+bool is_float(DType dtype) {
+  return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
+}
+
+Status check_weight(ConstTensorView weight, ConstTensorView bias) {
+  if (weight.shape.rank() != 2 || weight.shape[0] < 1 || weight.shape[1] < 1) {
+    return make_error(ErrorCode::usage, "a weight is [outputs, inputs], both at least 1; found " +
+                                            weight.shape.to_string());
+  }
+  if (weight.empty() || !weight.contiguous() || weight.device.kind != DeviceKind::cpu) {
+    return make_error(ErrorCode::usage, "a weight lies in one piece in the CPU's memory");
+  }
+  if (!is_float(weight.dtype)) {
+    return make_error(ErrorCode::unsupported, std::string("a weight is f32, f16 or bf16; found ") +
+                                                  dtype_name(weight.dtype));
+  }
+  if (bias.empty()) return {};
+  if (bias.shape != Shape{weight.shape[0]} || !bias.contiguous() ||
+      bias.device.kind != DeviceKind::cpu) {
+    return make_error(ErrorCode::usage, "a bias for weight " + weight.shape.to_string() +
+                                            " has one number per output; found " +
+                                            bias.shape.to_string());
+  }
+  if (!is_float(bias.dtype)) {
+    return make_error(ErrorCode::unsupported,
+                      std::string("a bias is f32, f16 or bf16; found ") + dtype_name(bias.dtype));
+  }
+  return {};
+}
+
+/// A float32 copy of a bias that may lie at any address.
+Result<Tensor> copy_bias(ConstTensorView bias) {
+  FOVEA_TRY(Tensor stored, Tensor::allocate(bias.shape, bias.dtype));
+  std::memcpy(stored.view().data, bias.data, stored.bytes());
+  if (bias.dtype == DType::f32) return stored;
+  FOVEA_TRY(Tensor widened, Tensor::allocate(bias.shape, DType::f32));
+  FOVEA_CHECK(convert(stored.view(), widened.view()));
+  return widened;
+}
+
+}  // namespace
+
+Linear::Linear() = default;
+Linear::Linear(Linear&&) noexcept = default;
+Linear& Linear::operator=(Linear&&) noexcept = default;
+Linear::~Linear() = default;
+
+Result<Linear> Linear::create(Context& context, ConstTensorView weight, ConstTensorView bias,
+                              LinearDType dtype) {
+  FOVEA_CHECK(check_cpu(context));
+  FOVEA_CHECK(check_weight(weight, bias));
+  auto impl = std::make_unique<Impl>();
+  FOVEA_TRY(impl->weight, pack_weight(context, weight, dtype));
+  if (!bias.empty()) {
+    FOVEA_TRY(impl->bias, copy_bias(bias));
+  }
+  Linear linear;
+  linear.impl_ = std::move(impl);
+  return linear;
+}
+
+Status Linear::apply(Context& context, ConstTensorView x, TensorView y,
+                     const Epilogue& epilogue) const {
+  if (!impl_) return make_error(ErrorCode::internal, "a Linear without weight was applied");
+  FOVEA_CHECK(check_cpu(context));
+  FOVEA_CHECK(check_f32_rank("linear x", x, 2));
+  FOVEA_CHECK(check_f32_shape("linear x", x, {x.rows(), inputs()}));
+  FOVEA_CHECK(check_f32_shape("linear y", y, {x.rows(), outputs()}));
+  if (epilogue.accumulate && epilogue.activation != Activation::none) {
+    return make_error(ErrorCode::usage, "an accumulating product takes no activation");
+  }
+  if (x.rows() == 0) return {};
+  const float* bias = impl_->bias.empty() ? nullptr : impl_->bias.as<float>();
+  return packed_product(context, impl_->weight, x, bias, y, epilogue);
+}
+
+std::int64_t Linear::inputs() const {
+  return impl_ ? impl_->weight.inputs : 0;
+}
+std::int64_t Linear::outputs() const {
+  return impl_ ? impl_->weight.outputs : 0;
+}
+std::size_t Linear::weight_bytes() const {
+  return impl_ ? impl_->weight.data.bytes() : 0;
+}
+std::string Linear::backend() const {
+  if (!impl_) return "none";
+  return impl_->weight.dtype == LinearDType::bf16 ? "fovea-bf16" : "fovea-f32";
+}
+
+}  // namespace fovea
