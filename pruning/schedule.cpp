@@ -38,19 +38,21 @@ Status check_stages(const std::vector<ScheduleStage>& stages, int layers, std::i
     const std::string which = "pruning stage " + std::to_string(i + 1);
     if (stage.layer < 0 || stage.layer >= layers) {
       return make_error(ErrorCode::usage, which + " names layer " + std::to_string(stage.layer) +
-                                              ", the model has layers 0 to " + std::to_string(layers - 1))
+                                              ", the model has layers 0 to " +
+                                              std::to_string(layers - 1))
           .in_field("--prune-layers");
     }
     if (stage.layer <= previous_layer) {
-      return make_error(ErrorCode::usage, which + " is at layer " + std::to_string(stage.layer) + ", not after layer " +
-                                              std::to_string(previous_layer))
+      return make_error(ErrorCode::usage, which + " is at layer " + std::to_string(stage.layer) +
+                                              ", not after layer " + std::to_string(previous_layer))
           .in_field("--prune-layers")
           .with_remedy("Name the layers in rising order");
     }
     const std::int64_t count = stage.keep.tokens(visual);
     // The first stage may ask for more than there is: it then keeps everything.
     if (i > 0 && count > previous_count) {
-      return make_error(ErrorCode::usage, which + " keeps " + std::to_string(count) + " tokens, more than the " +
+      return make_error(ErrorCode::usage, which + " keeps " + std::to_string(count) +
+                                              " tokens, more than the " +
                                               std::to_string(previous_count) + " left before it")
           .in_field("--prune-keep")
           .with_remedy("Counts are tokens kept and must not rise");
@@ -67,30 +69,31 @@ std::int64_t KeepCount::tokens(std::int64_t visual) const {
   return std::llround(is_ratio ? value * static_cast<double>(visual) : value);
 }
 
-std::vector<ScheduleStage> scale_preset(const SchedulePreset& preset, int layers, std::int64_t visual) {
+std::vector<ScheduleStage> scale_preset(const SchedulePreset& preset, int layers,
+                                        std::int64_t visual) {
   std::vector<ScheduleStage> scaled;
   int lowest = 0;
   for (const ScheduleStage& stage : preset.stages) {
-    int layer = static_cast<int>(std::lround(static_cast<double>(stage.layer) * layers / preset.layers));
+    int layer =
+        static_cast<int>(std::lround(static_cast<double>(stage.layer) * layers / preset.layers));
     if (stage.layer > 0) layer = std::max(layer, 1);
     layer = std::max(layer, lowest);
     if (layer >= layers) break;  // a model too shallow for the later stages
     lowest = layer + 1;
-    const double count = static_cast<double>(stage.keep.tokens(preset.visual)) * static_cast<double>(visual) /
-                         static_cast<double>(preset.visual);
+    const double count = static_cast<double>(stage.keep.tokens(preset.visual)) *
+                         static_cast<double>(visual) / static_cast<double>(preset.visual);
     scaled.push_back({layer, {std::round(count), false}});
   }
   return scaled;
 }
 
-double entering_mean(const std::vector<ScheduleStage>& stages, CutSide side, int layers, std::int64_t visual) {
+double entering_mean(const std::vector<ScheduleStage>& stages, CutSide side, int layers,
+                     std::int64_t visual) {
   double sum = 0;
   std::size_t next = 0;
   std::int64_t present = visual;
   for (int layer = 0; layer < layers; ++layer) {
-    const auto cut = [&] {
-      present = std::min(present, stages[next++].keep.tokens(visual));
-    };
+    const auto cut = [&] { present = std::min(present, stages[next++].keep.tokens(visual)); };
     while (side == CutSide::before && next < stages.size() && stages[next].layer == layer) cut();
     sum += static_cast<double>(present);
     while (side == CutSide::after && next < stages.size() && stages[next].layer == layer) cut();
@@ -98,16 +101,17 @@ double entering_mean(const std::vector<ScheduleStage>& stages, CutSide side, int
   return layers > 0 ? sum / layers : 0;
 }
 
-Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stages, CutSide side, int layers,
-                                                std::int64_t visual, double budget) {
+Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stages, CutSide side,
+                                                int layers, std::int64_t visual, double budget) {
   const auto mean_at = [&](double factor) {
     return entering_mean(with_factor(stages, factor, visual), side, layers, visual);
   };
   const double lowest = mean_at(0);
   if (!(budget >= lowest) || budget > static_cast<double>(visual)) {
-    return make_error(ErrorCode::usage, "a mean of " + number(budget) + " visual tokens entering each layer is out of reach: " +
-                                            "with cuts at this method's layers it lies between " + number(lowest) + " and " +
-                                            std::to_string(visual))
+    return make_error(ErrorCode::usage, "a mean of " + number(budget) +
+                                            " visual tokens entering each layer is out of reach: " +
+                                            "with cuts at this method's layers it lies between " +
+                                            number(lowest) + " and " + std::to_string(visual))
         .in_field("--prune-budget")
         .with_remedy("Choose another budget, or earlier layers with --prune-layers");
   }
@@ -123,10 +127,11 @@ Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stage
 
 Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& request,
                                                     const std::vector<SchedulePreset>& presets,
-                                                    const std::string& default_preset, CutSide side, int layers,
-                                                    std::int64_t visual) {
+                                                    const std::string& default_preset, CutSide side,
+                                                    int layers, std::int64_t visual) {
   const std::string& wanted = request.preset.empty() ? default_preset : request.preset;
-  const auto preset = std::find_if(presets.begin(), presets.end(), [&](const SchedulePreset& p) { return p.name == wanted; });
+  const auto preset = std::find_if(presets.begin(), presets.end(),
+                                   [&](const SchedulePreset& p) { return p.name == wanted; });
   if (preset == presets.end()) {
     return make_error(ErrorCode::usage, "this pruning method has no preset \"" + wanted + "\"")
         .in_field("--prune-preset")
@@ -139,7 +144,8 @@ Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& reque
       for (const ScheduleStage& stage : stages) stage_layers.push_back(stage.layer);
     }
     if (!request.keep.empty() && request.keep.size() != stage_layers.size()) {
-      return make_error(ErrorCode::usage, std::to_string(request.keep.size()) + " counts were given for " +
+      return make_error(ErrorCode::usage, std::to_string(request.keep.size()) +
+                                              " counts were given for " +
                                               std::to_string(stage_layers.size()) + " layers")
           .in_field("--prune-keep")
           .with_remedy("Give one count for each layer of --prune-layers");

@@ -7,10 +7,12 @@
 namespace fovea {
 
 Status affinity_sums(Context& context, ConstTensorView tile, TensorView out) {
-  if (tile.shape.rank() != 3 || tile.shape[1] != tile.shape[2] || out.shape != Shape{tile.shape[0], tile.shape[1]} ||
-      tile.dtype != DType::f32 || out.dtype != DType::f32) {
-    return make_error(ErrorCode::usage, "affinity_sums needs f32 [heads, n, n] and [heads, n], found " +
-                                            tile.shape.to_string() + " and " + out.shape.to_string());
+  if (tile.shape.rank() != 3 || tile.shape[1] != tile.shape[2] ||
+      out.shape != Shape{tile.shape[0], tile.shape[1]} || tile.dtype != DType::f32 ||
+      out.dtype != DType::f32) {
+    return make_error(ErrorCode::usage,
+                      "affinity_sums needs f32 [heads, n, n] and [heads, n], found " +
+                          tile.shape.to_string() + " and " + out.shape.to_string());
   }
   const std::int64_t n = tile.shape[1];
   parallel_for(context.threads, tile.shape[0], 1, [&](std::int64_t begin, std::int64_t end) {
@@ -32,12 +34,14 @@ Status affinity_sums(Context& context, ConstTensorView tile, TensorView out) {
 }
 
 Status top_k_indices(Context&, ConstTensorView scores, TensorView indices) {
-  if (scores.shape.rank() != 1 || scores.dtype != DType::f32 || indices.shape.rank() != 1 || indices.dtype != DType::i32 ||
-      indices.shape[0] > scores.shape[0]) {
-    return make_error(ErrorCode::usage, "top_k_indices needs f32 [n] and i32 [k] with k <= n, found " +
-                                            scores.shape.to_string() + " and " + indices.shape.to_string());
+  if (scores.shape.rank() != 1 || scores.dtype != DType::f32 || indices.shape.rank() != 1 ||
+      indices.dtype != DType::i32 || indices.shape[0] > scores.shape[0]) {
+    return make_error(ErrorCode::usage,
+                      "top_k_indices needs f32 [n] and i32 [k] with k <= n, found " +
+                          scores.shape.to_string() + " and " + indices.shape.to_string());
   }
-  const std::span<const float> values(scores.as<float>(), static_cast<std::size_t>(scores.shape[0]));
+  const std::span<const float> values(scores.as<float>(),
+                                      static_cast<std::size_t>(scores.shape[0]));
   const std::vector<std::int32_t> chosen = top_k_ascending(values, indices.shape[0]);
   std::copy(chosen.begin(), chosen.end(), indices.as<std::int32_t>());
   return {};
