@@ -179,16 +179,11 @@ Result<Activation> projector_activation(const ConfigFields& fields) {
           "\"; gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, silu and relu are supported");
 }
 
-Status read_vision(const ConfigFields& fields, const std::string& file, LlavaConfig& config) {
+Status read_vision(const Json& json, const std::string& file, LlavaConfig& config) {
+  const ConfigFields fields(json, file);
   FOVEA_TRY(const Json* tower, object(fields, "vision_config"));
   if (tower != nullptr) {  // without one, VitConfig's own defaults are LlavaConfig's CLIP ViT-L
-    const ConfigFields vision(*tower, file, "vision_config.");
-    FOVEA_TRY(const std::string type, vision.text("model_type", "clip_vision_model"));
-    if (type != "clip_vision_model") {
-      return unsupported(vision, "model_type", "a vision tower of type \"" + type + "\"")
-          .with_remedy(kSupportedModels);
-    }
-    FOVEA_TRY(config.vision, parse_clip_vision_config(*tower, file));
+    FOVEA_TRY(config.vision, parse_clip_vision_config(json, file));
   }
 
   const Json* layer = fields.find("vision_feature_layer");
@@ -406,7 +401,7 @@ Result<LlavaConfig> read_llava_config(const std::string& folder) {
   FOVEA_TRY(config.decoder, parse_decoder(text, file));
   FOVEA_TRY(const bool tied, fields.boolean("tie_word_embeddings", false));
   config.decoder.tie_embeddings = config.decoder.tie_embeddings || tied;
-  FOVEA_CHECK(read_vision(fields, file, config));
+  FOVEA_CHECK(read_vision(json, file, config));
   FOVEA_TRY(config.projector_activation, projector_activation(fields));
   FOVEA_TRY(config.projector_bias, fields.boolean("multimodal_projector_bias", true));
   FOVEA_TRY(config.image_token_id, image_token(fields));
