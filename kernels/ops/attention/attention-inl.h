@@ -27,22 +27,24 @@ using V = hn::Vec<D>;
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
-/// 2^x for x <= 0, with a relative error below 1.2e-7; exactly 1 for 0, exactly 0 from -127 down,
-/// NaN for NaN. (The polynomial is the minimax one of degree 6 on [-1/2, 1/2], error 2e-9.)
-HWY_INLINE V exp2_nonpositive(D d, V x) {
-  const hn::RebindToSigned<D> whole;
+/// 2^x for x from -infinity to 127, with a relative error below 1.2e-7; exactly 1 for 0, exactly 0
+/// from -127 down, NaN for NaN. (The polynomial is the minimax one of degree 6 on [-1/2, 1/2],
+/// error 2e-9.)
+HWY_INLINE V exp2_lanes(D d, V x) {
+  // Added to this, a number loses its fraction, and its nearest integer plus 127 stands in the last
+  // bits of the sum: where the exponent field wants it. That of -127 is 0, and so is the factor.
+  const V magic = hn::Set(d, 12582912.0f + 127.0f);
   const V clamped = hn::Max(hn::Set(d, -127.0f), x);  // in this order NaN passes on x86
-  const V rounded = hn::Round(clamped);
-  const V f = hn::Sub(clamped, rounded);
+  const V shifted = hn::Add(clamped, magic);
+  const V f = hn::Sub(clamped, hn::Sub(shifted, magic));
   V p = hn::MulAdd(f, hn::Set(d, 1.5345812e-4f), hn::Set(d, 1.33999312e-3f));
   p = hn::MulAdd(f, p, hn::Set(d, 9.61848896e-3f));
   p = hn::MulAdd(f, p, hn::Set(d, 5.55032878e-2f));
   p = hn::MulAdd(f, p, hn::Set(d, 2.40226469e-1f));
   p = hn::MulAdd(f, p, hn::Set(d, 6.93147206e-1f));
   p = hn::MulAdd(f, p, hn::Set(d, 1.0f));
-  // The exponent field of -127 is 0, which makes the factor 0.
-  const auto biased = hn::Add(hn::ConvertTo(whole, rounded), hn::Set(whole, 127));
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(biased)));
+  const hn::RebindToUnsigned<D> bits;
+  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, shifted))));
 }
 
 HWY_INLINE V load_as_f32(D d, const float* from) {
@@ -60,6 +62,47 @@ HWY_INLINE float scalar_f32(bf16 value) {
   float wide;
   std::memcpy(&wide, &bits, sizeof(wide));
   return wide;
+}
+
+/// Asks for a row that will be needed soon. Keys and values are many short rows, which the
+/// prefetchers of the hardware follow only partly.
+HWY_INLINE void prefetch_row(const std::byte* row, std::int64_t bytes) {
+  constexpr std::int64_t kLine = 64;
+  for (std::int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(row + at);
+}
+
+/// s[lane, i] = query[lane] . key[i] for kLanes lanes, kKeys keys of type T and `channels`
+/// channels. Rows of query lie query_stride apart, those of s s_stride.
+template <class T, int kLanes, int kKeys>
+HWY_INLINE void dot_keys(const std::byte* const* keys, const float* query,
+                         std::int64_t query_stride, std::int64_t channels, float* s,
+                         std::int64_t s_stride) {
+  const D d;
+  const auto width = static_cast<std::int64_t>(hn::Lanes(d));
+  V sum[kLanes][kKeys];
+  for (int l = 0; l < kLanes; ++l) {
+    for (int i = 0; i < kKeys; ++i) sum[l][i] = hn::Zero(d);
+  }
+  const T* key[kKeys];
+  for (int i = 0; i < kKeys; ++i) key[i] = reinterpret_cast<const T*>(keys[i]);
+  std::int64_t c = 0;
+  for (; c + width <= channels; c += width) {
+    V q[kLanes];
+    for (int l = 0; l < kLanes; ++l) q[l] = hn::LoadU(d, query + l * query_stride + c);
+    for (int i = 0; i < kKeys; ++i) {
+      const V k = load_as_f32(d, key[i] + c);
+      for (int l = 0; l < kLanes; ++l) sum[l][i] = hn::MulAdd(q[l], k, sum[l][i]);
+    }
+  }
+  for (int l = 0; l < kLanes; ++l) {
+    for (int i = 0; i < kKeys; ++i) {
+      float dot = hn::GetLane(hn::SumOfLanes(d, sum[l][i]));
+      for (std::int64_t tail = c; tail < channels; ++tail) {
+        dot += query[l * query_stride + tail] * scalar_f32(key[i][tail]);
+      }
+      s[l * s_stride + i] = dot;
+    }
+  }
 }
 
 /// Copies `count` rows of `channels` elements into `to` [count, channels] as float32.

@@ -31,46 +31,15 @@ struct Lanes {
   std::int64_t* visible;  // [count]
 };
 
-/// s[lane, i] = query[lane] . key[i] for kLanes lanes and kKeys keys.
-template <class T, int kLanes, int kKeys>
-HWY_INLINE void dot_keys(const std::byte* const* keys, const float* query, std::int64_t channels,
-                         float* s) {
-  const D d;
-  const auto width = static_cast<std::int64_t>(hn::Lanes(d));
-  V sum[kLanes][kKeys];
-  for (int l = 0; l < kLanes; ++l) {
-    for (int i = 0; i < kKeys; ++i) sum[l][i] = hn::Zero(d);
-  }
-  const T* key[kKeys];
-  for (int i = 0; i < kKeys; ++i) key[i] = reinterpret_cast<const T*>(keys[i]);
-  std::int64_t c = 0;
-  for (; c + width <= channels; c += width) {
-    V q[kLanes];
-    for (int l = 0; l < kLanes; ++l) q[l] = hn::LoadU(d, query + l * channels + c);
-    for (int i = 0; i < kKeys; ++i) {
-      const V k = load_as_f32(d, key[i] + c);
-      for (int l = 0; l < kLanes; ++l) sum[l][i] = hn::MulAdd(q[l], k, sum[l][i]);
-    }
-  }
-  for (int l = 0; l < kLanes; ++l) {
-    for (int i = 0; i < kKeys; ++i) {
-      float dot = hn::GetLane(hn::SumOfLanes(d, sum[l][i]));
-      for (std::int64_t tail = c; tail < channels; ++tail) {
-        dot += query[l * channels + tail] * scalar_f32(key[i][tail]);
-      }
-      s[l * kKeyBlock + i] = dot;
-    }
-  }
-}
-
 /// sums[lane, c ...] = sums * shrink[lane] + sum over i of p[lane, i] * value[i][c ...], for kLanes
-/// lanes and kVectors vectors of channels.
+/// lanes and kVectors vectors of channels. Meanwhile `soon` of the next keys come nearer.
 template <class T, int kLanes, int kVectors>
-HWY_INLINE void add_values(const std::byte* const* values, std::int64_t count, const float* p,
+HWY_INLINE void add_values(const TokenBlock& block, std::int64_t soon, const float* p,
                            const float* shrink, std::int64_t channels, std::int64_t c,
                            float* sums) {
   const D d;
   const auto width = static_cast<std::int64_t>(hn::Lanes(d));
+  const std::int64_t row_bytes = channels * static_cast<std::int64_t>(sizeof(T));
   V sum[kLanes][kVectors];
   for (int l = 0; l < kLanes; ++l) {
     const V factor = hn::Set(d, shrink[l]);
@@ -78,8 +47,9 @@ HWY_INLINE void add_values(const std::byte* const* values, std::int64_t count, c
       sum[l][v] = hn::Mul(hn::LoadU(d, sums + l * channels + c + v * width), factor);
     }
   }
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T* from = reinterpret_cast<const T*>(values[i]) + c;
+  for (std::int64_t i = 0; i < block.count; ++i) {
+    if (i < soon) prefetch_row(block.next_keys[i], row_bytes);
+    const T* from = reinterpret_cast<const T*>(block.values[i]) + c;
     V weight[kLanes];
     for (int l = 0; l < kLanes; ++l) weight[l] = hn::Set(d, p[l * kKeyBlock + i]);
     for (int v = 0; v < kVectors; ++v) {
@@ -111,54 +81,60 @@ HWY_INLINE void soften(const Lanes& lanes, std::int64_t lane, std::int64_t seen,
   const V shift = hn::Set(d, maximum == kMinusInfinity ? 0.0f : maximum);
   V totals = hn::Zero(d);
   for (std::int64_t i = 0; i < padded; i += width) {
-    const V p = exp2_nonpositive(d, hn::Sub(hn::Load(d, s + i), shift));
+    const V p = exp2_lanes(d, hn::Sub(hn::Load(d, s + i), shift));
     hn::Store(p, d, s + i);
     totals = hn::Add(totals, p);
   }
   const V before = hn::Set(d, lanes.maximum[lane]);
-  const float factor = hn::GetLane(exp2_nonpositive(d, hn::Sub(before, shift)));
+  const float factor = hn::GetLane(exp2_lanes(d, hn::Sub(before, shift)));
   lanes.shrink[lane] = factor;
   lanes.maximum[lane] = maximum;
   lanes.total[lane] = lanes.total[lane] * factor + hn::GetLane(hn::SumOfLanes(d, totals));
 }
 
+/// Logits of kLanes lanes. Meanwhile the values of the same tokens come nearer.
 template <class T, int kLanes>
-HWY_INLINE void dot_block(const Lanes& lanes, std::int64_t lane, const std::byte* const* keys,
-                          std::int64_t count) {
+HWY_INLINE void dot_block(const Lanes& lanes, std::int64_t lane, const TokenBlock& block) {
+  const std::int64_t row_bytes = lanes.channels * static_cast<std::int64_t>(sizeof(T));
   constexpr int kKeys = 8 / kLanes;  // eight sums hide the latency of FMA
   const float* query = lanes.query + lane * lanes.channels;
   float* s = lanes.s + lane * kKeyBlock;
   std::int64_t i = 0;
-  for (; i + kKeys <= count; i += kKeys) {
-    dot_keys<T, kLanes, kKeys>(keys + i, query, lanes.channels, s + i);
+  for (; i + kKeys <= block.count; i += kKeys) {
+    if (lane == 0) {
+      for (int j = 0; j < kKeys; ++j) prefetch_row(block.values[i + j], row_bytes);
+    }
+    dot_keys<T, kLanes, kKeys>(block.keys + i, query, lanes.channels, lanes.channels, s + i,
+                               kKeyBlock);
   }
-  for (; i < count; ++i) dot_keys<T, kLanes, 1>(keys + i, query, lanes.channels, s + i);
+  for (; i < block.count; ++i)
+    dot_keys<T, kLanes, 1>(block.keys + i, query, lanes.channels, lanes.channels, s + i, kKeyBlock);
 }
 
 template <class T, int kLanes>
-HWY_INLINE void value_block(const Lanes& lanes, std::int64_t lane, const std::byte* const* values,
-                            std::int64_t count) {
+HWY_INLINE void value_block(const Lanes& lanes, std::int64_t lane, const TokenBlock& block) {
   constexpr int kMost = 8 / kLanes;
   const auto width = static_cast<std::int64_t>(hn::Lanes(D()));
   const std::int64_t channels = lanes.channels;
   const float* p = lanes.s + lane * kKeyBlock;
   const float* shrink = lanes.shrink + lane;
   float* sums = lanes.sums + lane * channels;
+  std::int64_t soon = lane == 0 ? block.next_count : 0;
   std::int64_t c = 0;
-  for (; c + kMost * width <= channels; c += kMost * width) {
-    add_values<T, kLanes, kMost>(values, count, p, shrink, channels, c, sums);
+  for (; c + kMost * width <= channels; c += kMost * width, soon = 0) {
+    add_values<T, kLanes, kMost>(block, soon, p, shrink, channels, c, sums);
   }
-  for (; c + 2 * width <= channels; c += 2 * width) {
-    add_values<T, kLanes, 2>(values, count, p, shrink, channels, c, sums);
+  for (; c + 2 * width <= channels; c += 2 * width, soon = 0) {
+    add_values<T, kLanes, 2>(block, soon, p, shrink, channels, c, sums);
   }
-  for (; c + width <= channels; c += width) {
-    add_values<T, kLanes, 1>(values, count, p, shrink, channels, c, sums);
+  for (; c + width <= channels; c += width, soon = 0) {
+    add_values<T, kLanes, 1>(block, soon, p, shrink, channels, c, sums);
   }
   for (; c < channels; ++c) {
     for (int l = 0; l < kLanes; ++l) {
       float sum = sums[l * channels + c] * shrink[l];
-      for (std::int64_t i = 0; i < count; ++i) {
-        sum += p[l * kKeyBlock + i] * scalar_f32(reinterpret_cast<const T*>(values[i])[c]);
+      for (std::int64_t i = 0; i < block.count; ++i) {
+        sum += p[l * kKeyBlock + i] * scalar_f32(reinterpret_cast<const T*>(block.values[i])[c]);
       }
       sums[l * channels + c] = sum;
     }
@@ -166,26 +142,25 @@ HWY_INLINE void value_block(const Lanes& lanes, std::int64_t lane, const std::by
 }
 
 template <class T>
-HWY_NOINLINE void attend_block(const Lanes& lanes, const std::byte* const* keys,
-                               const std::byte* const* values, const float* bias,
-                               std::int64_t first_key, std::int64_t count) {
+HWY_NOINLINE void attend_block(const Lanes& lanes, const TokenBlock& block, const float* bias,
+                               std::int64_t first_key) {
   std::int64_t lane = 0;
-  for (; lane + 4 <= lanes.count; lane += 4) dot_block<T, 4>(lanes, lane, keys, count);
-  for (; lane + 2 <= lanes.count; lane += 2) dot_block<T, 2>(lanes, lane, keys, count);
-  for (; lane < lanes.count; ++lane) dot_block<T, 1>(lanes, lane, keys, count);
+  for (; lane + 4 <= lanes.count; lane += 4) dot_block<T, 4>(lanes, lane, block);
+  for (; lane + 2 <= lanes.count; lane += 2) dot_block<T, 2>(lanes, lane, block);
+  for (; lane < lanes.count; ++lane) dot_block<T, 1>(lanes, lane, block);
 
   for (lane = 0; lane < lanes.count; ++lane) {
     if (bias != nullptr) {
       float* s = lanes.s + lane * kKeyBlock;
-      for (std::int64_t i = 0; i < count; ++i) s[i] += static_cast<float>(bias[i] * kLog2E);
+      for (std::int64_t i = 0; i < block.count; ++i) s[i] += static_cast<float>(bias[i] * kLog2E);
     }
-    soften(lanes, lane, lanes.visible[lane] - first_key, count);
+    soften(lanes, lane, lanes.visible[lane] - first_key, block.count);
   }
 
   lane = 0;
-  for (; lane + 4 <= lanes.count; lane += 4) value_block<T, 4>(lanes, lane, values, count);
-  for (; lane + 2 <= lanes.count; lane += 2) value_block<T, 2>(lanes, lane, values, count);
-  for (; lane < lanes.count; ++lane) value_block<T, 1>(lanes, lane, values, count);
+  for (; lane + 4 <= lanes.count; lane += 4) value_block<T, 4>(lanes, lane, block);
+  for (; lane + 2 <= lanes.count; lane += 2) value_block<T, 2>(lanes, lane, block);
+  for (; lane < lanes.count; ++lane) value_block<T, 1>(lanes, lane, block);
 }
 
 std::int64_t most_lanes() {
@@ -225,21 +200,16 @@ void run_task(const AttentionTask& task, float* scratch) {
   std::fill_n(lanes.maximum, lanes.count, kMinusInfinity);
   std::fill_n(lanes.total, lanes.count, 0.0f);
 
-  const PageLayout key_pages = key_layout(kv, task.kv_head);
-  const PageLayout value_pages = value_layout(kv, task.kv_head);
   const std::int64_t first = task.split * plan.split_tokens;
   const std::int64_t end = std::min(most_visible, first + plan.split_tokens);
+  TokenBlock block;
   for (std::int64_t key = first; key < end; key += kKeyBlock) {
-    const std::int64_t count = std::min(kKeyBlock, end - key);
-    const std::byte* keys[kKeyBlock];
-    const std::byte* values[kKeyBlock];
-    locate_tokens(key_pages, key, count, keys);
-    locate_tokens(value_pages, key, count, values);
+    locate_block(task, key, end, &block);
     const float* bias = plan.key_bias == nullptr ? nullptr : plan.key_bias + key;
     if (kv.dtype == DType::f32) {
-      attend_block<float>(lanes, keys, values, bias, key, count);
+      attend_block<float>(lanes, block, bias, key);
     } else {
-      attend_block<bf16>(lanes, keys, values, bias, key, count);
+      attend_block<bf16>(lanes, block, bias, key);
     }
   }
   for (std::int64_t lane = 0; lane < lanes.count; ++lane) {

@@ -41,42 +41,81 @@ struct Tile {
   std::int32_t* visible;                     // [width]
 };
 
-/// Keys or values of one block: row i is token first + i.
-struct Rows {
-  const float* row[kKeyBlock];
-};
+/// Calls use(j, broadcast) for channels c + j, j < kChannels, of one float32 row.
+template <int kChannels, class Use>
+HWY_INLINE void broadcast_channels(const float* row, const Use& use) {
+  for (int j = 0; j < kChannels; ++j) use(j, hn::Set(D(), row[j]));
+}
+/// The same for bfloat16, two at a time: a pair in one register holds the even channel in its low
+/// half and the odd one in its high half.
+template <int kChannels, class Use>
+HWY_INLINE void broadcast_channels(const bf16* row, const Use& use) {
+  const D d;
+  const hn::RebindToUnsigned<D> bits;
+  if constexpr (kChannels == 1) {
+    use(0, hn::Set(d, scalar_f32(row[0])));
+  } else {
+    const auto high = hn::Set(bits, 0xFFFF0000u);
+    for (int j = 0; j < kChannels; j += 2) {
+      std::uint32_t both;
+      std::memcpy(&both, row + j, sizeof(both));
+      const auto pair = hn::Set(bits, both);
+      use(j, hn::BitCast(d, hn::ShiftLeft<16>(pair)));
+      use(j + 1, hn::BitCast(d, hn::And(pair, high)));
+    }
+  }
+}
 
-/// s[i, lane] = sum over c of key[i][c] * query[c, lane] + bias[i], for kKeys keys.
-template <int kVectors, int kKeys>
-HWY_INLINE void score_keys(const float* const* keys, const float* bias, const float* query,
+/// s[i, lane] += sum over kChannels channels, from c on, of key[i][c] * query[c, lane].
+template <class T, int kChannels, int kVectors, int kKeys>
+HWY_INLINE void score_channels(const T* const* keys, const float* query, std::int64_t c,
+                               V (&sum)[kKeys][kVectors]) {
+  const D d;
+  const std::int64_t lanes = vector_lanes();
+  const std::int64_t width = kVectors * lanes;
+  V q[kChannels][kVectors];
+  for (int j = 0; j < kChannels; ++j) {
+    for (int v = 0; v < kVectors; ++v) q[j][v] = hn::Load(d, query + (c + j) * width + v * lanes);
+  }
+  for (int i = 0; i < kKeys; ++i) {
+    broadcast_channels<kChannels>(keys[i] + c, [&](int j, V key) HWY_ATTR {
+      for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(key, q[j][v], sum[i][v]);
+    });
+  }
+}
+
+/// s[i, lane] = sum over c of key[i][c] * query[c, lane] + bias[i], for kKeys keys of type T.
+template <class T, int kVectors, int kKeys>
+HWY_INLINE void score_keys(const std::byte* const* keys, const float* bias, const float* query,
                            std::int64_t channels, float* s) {
   const D d;
   const std::int64_t lanes = vector_lanes();
   const std::int64_t width = kVectors * lanes;
+  const T* key[kKeys];
   V sum[kKeys][kVectors];
   for (int i = 0; i < kKeys; ++i) {
+    key[i] = reinterpret_cast<const T*>(keys[i]);
     for (int v = 0; v < kVectors; ++v) {
       sum[i][v] = bias == nullptr ? hn::Zero(d) : hn::Set(d, static_cast<float>(bias[i] * kLog2E));
     }
   }
-  for (std::int64_t c = 0; c < channels; ++c, query += width) {
-    V q[kVectors];
-    for (int v = 0; v < kVectors; ++v) q[v] = hn::Load(d, query + v * lanes);
-    for (int i = 0; i < kKeys; ++i) {
-      const V key = hn::Set(d, keys[i][c]);
-      for (int v = 0; v < kVectors; ++v) sum[i][v] = hn::MulAdd(key, q[v], sum[i][v]);
-    }
+  constexpr int kChannels = sizeof(T) == sizeof(float) ? 1 : 2;
+  std::int64_t c = 0;
+  for (; c + kChannels <= channels; c += kChannels) {
+    score_channels<T, kChannels, kVectors, kKeys>(key, query, c, sum);
   }
+  for (; c < channels; ++c) score_channels<T, 1, kVectors, kKeys>(key, query, c, sum);
   for (int i = 0; i < kKeys; ++i) {
     for (int v = 0; v < kVectors; ++v) hn::Store(sum[i][v], d, s + i * width + v * lanes);
   }
 }
 
 /// sums[c, lane] = sums[c, lane] * shrink[lane] + sum over i of value[i][c] * p[i, lane], for
-/// kChannels channels from c on.
-template <int kVectors, int kChannels>
-HWY_INLINE void add_values(const float* const* values, std::int64_t count, const float* p,
-                           std::int64_t c, const float* shrink, float* sums) {
+/// kChannels channels from c on. Meanwhile `soon` of the next keys come nearer.
+template <class T, int kVectors, int kChannels>
+HWY_INLINE void add_values(const TokenBlock& block, std::int64_t count, std::int64_t soon,
+                           std::int64_t row_bytes, const float* p, std::int64_t c,
+                           const float* shrink, float* sums) {
   const D d;
   const std::int64_t lanes = vector_lanes();
   const std::int64_t width = kVectors * lanes;
@@ -88,13 +127,13 @@ HWY_INLINE void add_values(const float* const* values, std::int64_t count, const
     }
   }
   for (std::int64_t i = 0; i < count; ++i, p += width) {
+    if (i < soon) prefetch_row(block.next_keys[i], row_bytes);
     V weight[kVectors];
     for (int v = 0; v < kVectors; ++v) weight[v] = hn::Load(d, p + v * lanes);
-    const float* value = values[i] + c;
-    for (int j = 0; j < kChannels; ++j) {
-      const V channel = hn::Set(d, value[j]);
+    const T* value = reinterpret_cast<const T*>(block.values[i]) + c;
+    broadcast_channels<kChannels>(value, [&](int j, V channel) HWY_ATTR {
       for (int v = 0; v < kVectors; ++v) sum[j][v] = hn::MulAdd(channel, weight[v], sum[j][v]);
-    }
+    });
   }
   for (int j = 0; j < kChannels; ++j) {
     for (int v = 0; v < kVectors; ++v) {
@@ -134,10 +173,10 @@ HWY_INLINE void soften(const Tile& tile, std::int64_t first_key, std::int64_t co
     }
     // A lane that has seen no key yet has no maximum to subtract.
     const V shift = hn::IfThenElse(hn::Eq(maximum, nothing), hn::Zero(d), maximum);
-    const V factor = exp2_nonpositive(d, hn::Sub(before, shift));
+    const V factor = exp2_lanes(d, hn::Sub(before, shift));
     V total = hn::Mul(hn::Load(d, tile.total + v * lanes), factor);
     for (std::int64_t i = 0; i < count; ++i) {
-      const V p = exp2_nonpositive(d, hn::Sub(hn::Load(d, column + i * width), shift));
+      const V p = exp2_lanes(d, hn::Sub(hn::Load(d, column + i * width), shift));
       hn::Store(p, d, column + i * width);
       total = hn::Add(total, p);
     }
@@ -147,30 +186,39 @@ HWY_INLINE void soften(const Tile& tile, std::int64_t first_key, std::int64_t co
   }
 }
 
-template <int kVectors>
-HWY_NOINLINE void attend_tile(const Tile& tile, const Rows& keys, const Rows& values,
+/// One tile over one block of rows of type T: `count` of its tokens, the first one being first_key.
+/// Streamed blocks come straight from the pages: the next rows are asked for in time.
+template <class T, int kVectors>
+HWY_NOINLINE void attend_tile(const Tile& tile, const TokenBlock& block, bool streamed,
                               const float* bias, std::int64_t first_key, std::int64_t count,
                               std::int64_t channels, float* s) {
   constexpr int kKeys = kVectors == 1 ? 8 : 4;
   const std::int64_t width = kVectors * vector_lanes();
+  const std::int64_t row_bytes = channels * static_cast<std::int64_t>(sizeof(T));
   const auto bias_at = [bias](std::int64_t i) { return bias == nullptr ? nullptr : bias + i; };
   std::int64_t i = 0;
   for (; i + kKeys <= count; i += kKeys) {
-    score_keys<kVectors, kKeys>(keys.row + i, bias_at(i), tile.query, channels, s + i * width);
+    if (streamed) {
+      for (int j = 0; j < kKeys; ++j) prefetch_row(block.values[i + j], row_bytes);
+    }
+    score_keys<T, kVectors, kKeys>(block.keys + i, bias_at(i), tile.query, channels, s + i * width);
   }
   for (; i < count; ++i) {
-    score_keys<kVectors, 1>(keys.row + i, bias_at(i), tile.query, channels, s + i * width);
+    score_keys<T, kVectors, 1>(block.keys + i, bias_at(i), tile.query, channels, s + i * width);
   }
 
   HWY_ALIGN float shrink[kTileVectors * HWY_MAX_BYTES / sizeof(float)];
   soften<kVectors>(tile, first_key, count, s, shrink);
 
   constexpr int kChannels = kKeys;
+  std::int64_t soon = streamed ? block.next_count : 0;
   std::int64_t c = 0;
-  for (; c + kChannels <= channels; c += kChannels) {
-    add_values<kVectors, kChannels>(values.row, count, s, c, shrink, tile.sums);
+  for (; c + kChannels <= channels; c += kChannels, soon = 0) {
+    add_values<T, kVectors, kChannels>(block, count, soon, row_bytes, s, c, shrink, tile.sums);
   }
-  for (; c < channels; ++c) add_values<kVectors, 1>(values.row, count, s, c, shrink, tile.sums);
+  for (; c < channels; ++c) {
+    add_values<T, kVectors, 1>(block, count, 0, row_bytes, s, c, shrink, tile.sums);
+  }
 }
 
 HWY_INLINE void start_tile(const AttentionTask& task, Tile& tile) {
@@ -195,25 +243,17 @@ HWY_INLINE void start_tile(const AttentionTask& task, Tile& tile) {
   }
 }
 
-/// Fills `rows` with float32 rows: the pages themselves, or a packed copy where elements are
-/// narrow, or where several tiles would each walk over a wide stride.
-HWY_INLINE void load_rows(const PageLayout& layout, DType dtype, bool reused, std::int64_t first,
-                          std::int64_t count, std::int64_t channels, float* packed, Rows& rows) {
-  const std::byte* tokens[kKeyBlock];
-  locate_tokens(layout, first, count, tokens);
-  const bool compact = layout.token_stride == channels * static_cast<std::int64_t>(sizeof(float));
-  if (dtype == DType::f32 && (compact || !reused)) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      rows.row[i] = reinterpret_cast<const float*>(tokens[i]);
-    }
-    return;
-  }
+/// Replaces the rows by float32 copies.
+HWY_INLINE void pack(DType dtype, std::int64_t count, std::int64_t channels, float* packed,
+                     const std::byte** rows) {
   if (dtype == DType::f32) {
-    pack_rows<float>(tokens, count, channels, packed);
+    pack_rows<float>(rows, count, channels, packed);
   } else {
-    pack_rows<bf16>(tokens, count, channels, packed);
+    pack_rows<bf16>(rows, count, channels, packed);
   }
-  for (std::int64_t i = 0; i < count; ++i) rows.row[i] = packed + i * channels;
+  for (std::int64_t i = 0; i < count; ++i) {
+    rows[i] = reinterpret_cast<const std::byte*>(packed + i * channels);
+  }
 }
 
 std::int64_t block_lanes() {
@@ -257,27 +297,31 @@ void run_task(const AttentionTask& task, float* scratch) {
   float* packed_keys = s + kKeyBlock * kTileVectors * lanes;
   float* packed_values = packed_keys + kKeyBlock * channels;
 
-  const PageLayout key_pages = key_layout(kv, task.kv_head);
-  const PageLayout value_pages = value_layout(kv, task.kv_head);
+  // One vector of lanes uses each row once, as it lies. Otherwise narrow elements are widened, and
+  // rows that several tiles would each walk over with a wide stride are moved together.
+  const bool narrow = kv.dtype != DType::f32;
+  const bool streamed = tile_count == 1 && tiles[0].width == lanes;
+  const bool pack_keys =
+      !streamed && (narrow || (tile_count > 1 && kv.key_token_stride != channels));
+  const bool pack_values =
+      !streamed && (narrow || (tile_count > 1 && kv.value_token_stride != channels));
   const std::int64_t first = task.split * plan.split_tokens;
   const std::int64_t end = std::min(most_visible, first + plan.split_tokens);
+  TokenBlock block;
   for (std::int64_t key = first; key < end; key += kKeyBlock) {
-    const std::int64_t count = std::min(kKeyBlock, end - key);
-    Rows keys, values;
-    load_rows(key_pages, kv.dtype, tile_count > 1, key, count, channels, packed_keys, keys);
-    load_rows(value_pages, kv.dtype, tile_count > 1, key, count, channels, packed_values, values);
+    locate_block(task, key, end, &block);
+    if (pack_keys) pack(kv.dtype, block.count, channels, packed_keys, block.keys);
+    if (pack_values) pack(kv.dtype, block.count, channels, packed_values, block.values);
     const float* bias = plan.key_bias == nullptr ? nullptr : plan.key_bias + key;
     for (std::int64_t t = 0; t < tile_count; ++t) {
       const Tile& tile = tiles[t];
-      const std::int64_t seen = std::min(count, tile.most_visible - key);
+      const std::int64_t seen = std::min(block.count, tile.most_visible - key);
       if (seen <= 0) continue;
-      if (tile.width == lanes) {
-        attend_tile<1>(tile, keys, values, bias, key, seen, channels, s);
-      } else if (tile.width == 2 * lanes) {
-        attend_tile<2>(tile, keys, values, bias, key, seen, channels, s);
-      } else {
-        attend_tile<3>(tile, keys, values, bias, key, seen, channels, s);
-      }
+      const auto attend = streamed && narrow        ? attend_tile<bf16, 1>
+                          : tile.width == lanes     ? attend_tile<float, 1>
+                          : tile.width == 2 * lanes ? attend_tile<float, 2>
+                                                    : attend_tile<float, kTileVectors>;
+      attend(tile, block, streamed, bias, key, seen, channels, s);
     }
   }
   for (std::int64_t t = 0; t < tile_count; ++t) {

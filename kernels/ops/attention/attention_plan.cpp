@@ -1,38 +1,46 @@
 #include "kernels/ops/attention/attention_plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
 namespace fovea {
 namespace {
 
-std::int64_t element_bytes(const KvView& kv) {
-  return static_cast<std::int64_t>(dtype_size(kv.dtype));
+/// rows[i] = address of token first + i of the kv head, for count tokens.
+void locate_tokens(const KvView& kv, const std::byte* const* pages, std::int64_t head_offset,
+                   std::int64_t token_stride, std::int64_t first, std::int64_t count,
+                   const std::byte** rows) {
+  const auto bytes = static_cast<std::int64_t>(dtype_size(kv.dtype));
+  head_offset *= bytes;
+  token_stride *= bytes;
+  std::int64_t slot = first % kv.page_tokens;
+  for (std::int64_t page = first / kv.page_tokens; count > 0; ++page, slot = 0) {
+    const std::int64_t here = std::min<std::int64_t>(count, kv.page_tokens - slot);
+    const std::byte* token = pages[page] + head_offset + slot * token_stride;
+    for (std::int64_t i = 0; i < here; ++i) rows[i] = token + i * token_stride;
+    rows += here;
+    count -= here;
+  }
 }
 
 }  // namespace
 
-PageLayout key_layout(const KvView& kv, std::int64_t kv_head) {
-  return {kv.key_pages, kv.page_tokens, kv_head * kv.key_head_stride * element_bytes(kv),
-          kv.key_token_stride * element_bytes(kv)};
+void locate_keys(const KvView& kv, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+                 const std::byte** rows) {
+  locate_tokens(kv, kv.key_pages, kv_head * kv.key_head_stride, kv.key_token_stride, first, count,
+                rows);
 }
 
-PageLayout value_layout(const KvView& kv, std::int64_t kv_head) {
-  return {kv.value_pages, kv.page_tokens, kv_head * kv.value_head_stride * element_bytes(kv),
-          kv.value_token_stride * element_bytes(kv)};
-}
-
-void locate_tokens(const PageLayout& layout, std::int64_t first, std::int64_t count,
-                   const std::byte** rows) {
-  std::int64_t page = first / layout.page_tokens;
-  std::int64_t slot = first % layout.page_tokens;
-  for (std::int64_t i = 0; i < count; ++i) {
-    rows[i] = layout.pages[page] + layout.head_offset + slot * layout.token_stride;
-    if (++slot == layout.page_tokens) {
-      slot = 0;
-      ++page;
-    }
-  }
+void locate_block(const AttentionTask& task, std::int64_t first, std::int64_t end,
+                  TokenBlock* block) {
+  const KvView& kv = *task.plan.kv;
+  block->count = std::min(kKeyBlock, end - first);
+  block->next_count = std::min(kKeyBlock, end - first - block->count);
+  locate_keys(kv, task.kv_head, first, block->count, block->keys);
+  locate_keys(kv, task.kv_head, first + block->count, block->next_count, block->next_keys);
+  locate_tokens(kv, kv.value_pages, task.kv_head * kv.value_head_stride, kv.value_token_stride,
+                first, block->count, block->values);
 }
 
 void finish_lane(const AttentionTask& task, std::int64_t lane, const float* sums,

@@ -61,19 +61,23 @@ auto* lane_channels(View view, const AttentionTask& task, std::int64_t lane) {
          head * view.shape[2];
 }
 
-/// Where keys and values of a task lie in the pages.
-struct PageLayout {
-  const std::byte* const* pages;
-  std::int32_t page_tokens;
-  std::int64_t head_offset;   // bytes
-  std::int64_t token_stride;  // bytes
+/// The tokens of one step of a kernel, and the keys of the step after it, which may be asked for
+/// early.
+struct TokenBlock {
+  std::int64_t count = 0;
+  const std::byte* keys[kKeyBlock];
+  const std::byte* values[kKeyBlock];
+  std::int64_t next_count = 0;
+  const std::byte* next_keys[kKeyBlock];
 };
-PageLayout key_layout(const KvView& kv, std::int64_t kv_head);
-PageLayout value_layout(const KvView& kv, std::int64_t kv_head);
 
-/// rows[i] = address of token first + i, for count tokens.
-void locate_tokens(const PageLayout& layout, std::int64_t first, std::int64_t count,
-                   const std::byte** rows);
+/// rows[i] = address of the key of token first + i, for count tokens.
+void locate_keys(const KvView& kv, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+                 const std::byte** rows);
+
+/// Tokens [first, min(end, first + kKeyBlock)) of a task.
+void locate_block(const AttentionTask& task, std::int64_t first, std::int64_t end,
+                  TokenBlock* block);
 
 /// Writes the finished lane: channel c is sums[c * stride] / total, lse from maximum and total
 /// (log2 units); or stores it as a partial result where the keys are split.

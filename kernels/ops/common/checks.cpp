@@ -35,6 +35,10 @@ Status check_f32_rank(const char* name, ConstTensorView view, int rank) {
     return usage(name, "row stride " + std::to_string(view.row_stride) + " is below the " +
                            std::to_string(view.inner_elements()) + " elements of a row");
   }
+  if (rank == 1 && !view.contiguous()) {
+    return usage(name,
+                 "expected a vector without gaps, found stride " + std::to_string(view.row_stride));
+  }
   return {};
 }
 

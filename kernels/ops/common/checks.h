@@ -6,7 +6,8 @@
 namespace fovea {
 
 /// Usage error unless `view` is a float32 block on the CPU with `rank` axes whose rows do not
-/// overlap. A view without elements may have no data. `name` is the argument, as in "norm x".
+/// overlap; a vector (one axis) has no gaps. A view without elements may have no data. `name` is
+/// the argument, as in "norm x".
 Status check_f32_rank(const char* name, ConstTensorView view, int rank);
 
 /// The same, and exactly of this shape.
