@@ -173,15 +173,18 @@ Status write_array(const std::string& path, std::span<const std::int64_t> shape,
                    std::string_view descr, std::span<const std::byte> values,
                    std::size_t value_size) {
   const auto elements = checked_product(shape);
-  if (!elements || static_cast<std::size_t>(*elements) != values.size() / value_size) {
+  if (!elements || static_cast<std::size_t>(*elements) != values.size() / value_size ||
+      shape.size() > kMaxRank) {
     return make_error(ErrorCode::internal, "an array's shape does not match its " +
                                                std::to_string(values.size() / value_size) +
                                                " values")
         .in_file(path);
   }
   std::string extents;
-  for (const std::int64_t extent : shape) extents += std::to_string(extent) + ", ";
-  if (shape.size() > 1) extents.resize(extents.size() - 2);  // (3, ) but (3, 4)
+  for (const std::int64_t extent : shape) {
+    extents += (extents.empty() ? "" : ", ") + std::to_string(extent);
+  }
+  if (shape.size() == 1) extents += ',';
   std::string header = "{'descr': '" + std::string(descr) +
                        "', 'fortran_order': False, 'shape': (" + extents + "), }";
   // The format wants the data to start at a multiple of 64, after a line break.

@@ -40,13 +40,20 @@ Result<NpyArray> parse(const std::string& text) {
 
 TEST(npy, written_files_are_byte_for_byte_what_numpy_writes) {
   const TemporaryFolder folder;
-  const std::vector<std::int64_t> shape = {2, 3};
-  ASSERT_TRUE(write_npy(folder / "a.npy", shape, std::vector<float>{0, 1, 2, 3, 4, -0.5f}));
-  std::string dictionary = "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }";
-  dictionary.resize(117, ' ');
-  dictionary += '\n';
+  const auto padded = [](std::string dictionary) {
+    dictionary.resize(117, ' ');
+    return dictionary + '\n';
+  };
+  ASSERT_TRUE(write_npy(folder / "a.npy", std::vector<std::int64_t>{2, 3},
+                        std::vector<float>{0, 1, 2, 3, 4, -0.5f}));
   EXPECT_EQ(*read_file(folder / "a.npy", 1000),
-            npy_text(dictionary, raw<float>({0, 1, 2, 3, 4, -0.5f})));
+            npy_text(padded("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }"),
+                     raw<float>({0, 1, 2, 3, 4, -0.5f})));
+  ASSERT_TRUE(
+      write_npy(folder / "b.npy", std::vector<std::int64_t>{1}, std::vector<std::int32_t>{7}));
+  EXPECT_EQ(*read_file(folder / "b.npy", 1000),
+            npy_text(padded("{'descr': '<i4', 'fortran_order': False, 'shape': (1,), }"),
+                     raw<std::int32_t>({7})));
 }
 
 TEST(npy, shapes_of_every_rank_read_back) {
@@ -76,8 +83,10 @@ TEST(npy, shapes_of_every_rank_read_back) {
 
 TEST(npy, a_shape_that_does_not_match_the_values_is_not_written) {
   const TemporaryFolder folder;
-  for (const std::vector<std::int64_t>& shape :
-       {std::vector<std::int64_t>{2}, {-1}, {std::int64_t{1} << 62, 4}}) {
+  for (const std::vector<std::int64_t>& shape : {std::vector<std::int64_t>{2},
+                                                 {-1},
+                                                 {std::int64_t{1} << 62, 4},
+                                                 std::vector<std::int64_t>(33, 1)}) {
     EXPECT_FALSE(write_npy(folder / "a.npy", shape, std::vector<float>{1, 2, 3}));
   }
   EXPECT_EQ(folder.entries(), 0u);
