@@ -46,6 +46,11 @@ Status check_weight(ConstTensorView weight, ConstTensorView bias) {
   return {};
 }
 
+Arithmetic choose_arithmetic(LinearDType dtype) {
+  if (dtype == LinearDType::f32) return Arithmetic::f32;
+  return packed_layout().has_bf16_dot ? Arithmetic::bf16_dot : Arithmetic::bf16;
+}
+
 /// A float32 copy of a bias that may lie at any address.
 Result<Tensor> copy_bias(ConstTensorView bias) {
   FOVEA_TRY(Tensor stored, Tensor::allocate(bias.shape, bias.dtype));
@@ -68,7 +73,7 @@ Result<Linear> Linear::create(Context& context, ConstTensorView weight, ConstTen
   FOVEA_CHECK(check_cpu(context));
   FOVEA_CHECK(check_weight(weight, bias));
   auto impl = std::make_unique<Impl>();
-  FOVEA_TRY(impl->weight, pack_weight(context, weight, dtype));
+  FOVEA_TRY(impl->weight, pack_weight(context, weight, choose_arithmetic(dtype)));
   if (!bias.empty()) {
     FOVEA_TRY(impl->bias, copy_bias(bias));
   }
@@ -89,7 +94,12 @@ Status Linear::apply(Context& context, ConstTensorView x, TensorView y,
   }
   if (x.rows() == 0) return {};
   const float* bias = impl_->bias.empty() ? nullptr : impl_->bias.as<float>();
-  return packed_product(context, impl_->weight, x, bias, y, epilogue);
+  if (impl_->weight.arithmetic != Arithmetic::bf16_dot) {
+    return packed_product(context, impl_->weight, x, bias, y, epilogue);
+  }
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView rounded, round_to_bf16(context, x));
+  return packed_product(context, impl_->weight, rounded, bias, y, epilogue);
 }
 
 std::int64_t Linear::inputs() const {
@@ -103,7 +113,15 @@ std::size_t Linear::weight_bytes() const {
 }
 std::string Linear::backend() const {
   if (!impl_) return "none";
-  return impl_->weight.dtype == LinearDType::bf16 ? "fovea-bf16" : "fovea-f32";
+  switch (impl_->weight.arithmetic) {
+    case Arithmetic::f32:
+      return "fovea-f32";
+    case Arithmetic::bf16:
+      return "fovea-bf16";
+    case Arithmetic::bf16_dot:
+      return "fovea-bf16-dot";
+  }
+  return "none";
 }
 
 }  // namespace fovea

@@ -1,11 +1,10 @@
 // The product over packed weights, compiled once per instruction set.
 //
-// Up to kTileRows rows: one pass over each panel, the sums in registers. It runs at the speed at
-// which memory delivers the weight.
+// Up to kTileRows rows: one pass over each panel, at the speed at which memory delivers the weight.
 // More rows: the blocking of GotoBLAS and BLIS (Goto and van de Geijn, ACM TOMS 34(3), 2008). A
 // block of a panel stays in L1 while all rows of a block of x, copied once into L2, pass over it.
-// bfloat16 is widened in the innermost loop: shift and mask run on ports the multiplications leave
-// idle, which is as fast as a float32 weight and faster than widening blocks into scratch memory.
+// bfloat16 is widened in the innermost loop: shifts run on ports which the multiplications leave
+// idle, so this is as fast as a float32 weight, and faster than widening blocks beforehand.
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/ops/linear/packed_product.cpp"
@@ -18,6 +17,7 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/ops/activation/activation-inl.h"
+#include "kernels/ops/linear/packed_tile-inl.h"
 #include "kernels/ops/linear/packed_weight.h"
 
 #ifndef FOVEA_PACKED_PRODUCT_SHARED
@@ -27,15 +27,15 @@ namespace {
 
 // One worker's part of a product: some rows of x and y, and panels [panel_begin, panel_end).
 struct ProductPart {
-  const float* x;  // first row of the part
-  std::int64_t x_stride;
+  const std::byte* x;     // first row of the part
+  std::int64_t x_stride;  // in elements of 32 bits
   std::int64_t rows;
   std::int64_t panel_begin, panel_end;
   float* y;  // first row of the part
   std::int64_t y_stride;
   const float* bias;  // of all outputs, or null
   Epilogue epilogue;
-  float* x_block;       // scratch, kInputBlockBytes
+  std::byte* x_block;   // scratch, kMaxInputBlockBytes
   float* partial_sums;  // scratch, [kPassOutputs / panel][min(rows, kPassRows)][panel]
 };
 
@@ -43,9 +43,8 @@ struct ProductPart {
 // bound the scratch memory of a worker to some 4 MiB.
 constexpr std::int64_t kPassRows = 768;
 constexpr std::int64_t kPassOutputs = 1024;
-// Bytes of a panel block (half of the smallest L1 in use) and of an x block (under half of L2).
-constexpr std::int64_t kPanelBlockBytes = 16 << 10;
-constexpr std::int64_t kInputBlockBytes = 192 << 10;
+constexpr std::int64_t kMaxInputBlockBytes = 384 << 10;
+constexpr std::int64_t kElementBytes = 4;
 
 }  // namespace
 }  // namespace fovea
@@ -55,160 +54,26 @@ HWY_BEFORE_NAMESPACE();
 namespace fovea {
 namespace HWY_NAMESPACE {
 namespace {
-namespace hn = hwy::HWY_NAMESPACE;
 
-using Floats = hn::ScalableTag<float>;
-using Vector = hn::Vec<Floats>;
-using Words = hn::RebindToUnsigned<Floats>;
+// Bytes of a panel block, about half of L1, and of an x block, under half of L2.
+constexpr std::int64_t kPanelBlockBytes = HWY_CAP_GE512 ? 32 << 10 : 16 << 10;
+constexpr std::int64_t kInputBlockBytes = HWY_CAP_GE512 ? 384 << 10 : 192 << 10;
+static_assert(kInputBlockBytes <= kMaxInputBlockBytes);
 
-// A tile of kTileRows x (kVectors registers) holds its sums in 12 of 16 or 24 of 32 registers.
-constexpr int kTileRows = 6;
-constexpr int kVectors = HWY_CAP_GE512 ? 4 : 2;
-constexpr std::int64_t kLanes = HWY_LANES(float);
-constexpr std::int64_t kPanel = kVectors * kLanes;
+/// Elements of x that go with a panel block, and rows of the x block.
+template <class Math>
+constexpr std::int64_t kBlockInputs = kPanelBlockBytes / (kPanel * kElementBytes) * Math::kInputs;
+template <class Math>
+constexpr std::int64_t kBlockRows = kInputBlockBytes /
+                                    (kBlockInputs<Math> * kElementBytes) / kTileRows* kTileRows;
 
-// Weight formats. A unit is 32 bits of one output and holds kDepth inputs; widen() gives one of
-// them for a vector of units.
-struct WeightF32 {
-  using Unit = float;
-  using Units = Vector;
-  static constexpr int kDepth = 1;
-  static HWY_INLINE Units load(const Unit* units) { return hn::Load(Floats(), units); }
-  static HWY_INLINE Vector widen(Units units, int /*which*/) { return units; }
-};
-struct WeightBf16 {
-  using Unit = std::uint32_t;
-  using Units = hn::Vec<Words>;
-  static constexpr int kDepth = 2;
-  static HWY_INLINE Units load(const Unit* units) { return hn::Load(Words(), units); }
-  // Two shifts rather than a mask: AVX2 has no register left for the mask.
-  static HWY_INLINE Vector widen(Units units, int which) {
-    const Units low = which == 0 ? units : hn::ShiftRight<16>(units);
-    return hn::BitCast(Floats(), hn::ShiftLeft<16>(low));
-  }
-};
-
-/// Sums of kRows rows over kColumns vectors of outputs, in registers. In memory they lie as
-/// [panel][row][kPanel].
-template <int kRows, int kColumns>
-struct Sums {
-  Vector at[kRows][kColumns];
-
-  static HWY_INLINE std::int64_t offset(int row, int column) {
-    return (column / kVectors * kRows + row) * kPanel + column % kVectors * kLanes;
-  }
-  HWY_INLINE void clear() {
-#pragma GCC unroll 8
-    for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 16
-      for (int column = 0; column < kColumns; ++column) at[row][column] = hn::Zero(Floats());
-    }
-  }
-  HWY_INLINE void load(const float* from) {
-#pragma GCC unroll 8
-    for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 16
-      for (int column = 0; column < kColumns; ++column) {
-        at[row][column] = hn::Load(Floats(), from + offset(row, column));
-      }
-    }
-  }
-  HWY_INLINE void store(float* to) const {
-#pragma GCC unroll 8
-    for (int row = 0; row < kRows; ++row) {
-#pragma GCC unroll 16
-      for (int column = 0; column < kColumns; ++column) {
-        hn::Store(at[row][column], Floats(), to + offset(row, column));
-      }
-    }
-  }
-  /// Adds input x[which] of every row (rows x_stride apart) times the weights of all columns. The
-  /// weights are held while the rows pass.
-  template <class Weight>
-  HWY_INLINE void add_by_row(const float* x, std::int64_t x_stride,
-                             const typename Weight::Unit* units, std::int64_t panel_stride,
-                             int which) {
-    Vector weights[kColumns];
-#pragma GCC unroll 16
-    for (int column = 0; column < kColumns; ++column) {
-      weights[column] =
-          Weight::widen(Weight::load(units + unit_offset(column, panel_stride)), which);
-    }
-#pragma GCC unroll 8
-    for (int row = 0; row < kRows; ++row) {
-      const Vector value = hn::Set(Floats(), x[row * x_stride + which]);
-#pragma GCC unroll 16
-      for (int column = 0; column < kColumns; ++column) {
-        at[row][column] = hn::MulAdd(value, weights[column], at[row][column]);
-      }
-    }
-  }
-  /// The same for all kDepth inputs of the units. The inputs are held while the weights pass.
-  template <class Weight>
-  HWY_INLINE void add_by_column(const float* x, std::int64_t x_stride,
-                                const typename Weight::Unit* units, std::int64_t panel_stride) {
-    Vector values[Weight::kDepth][kRows];
-#pragma GCC unroll 2
-    for (int which = 0; which < Weight::kDepth; ++which) {
-#pragma GCC unroll 8
-      for (int row = 0; row < kRows; ++row) {
-        values[which][row] = hn::Set(Floats(), x[row * x_stride + which]);
-      }
-    }
-#pragma GCC unroll 16
-    for (int column = 0; column < kColumns; ++column) {
-      const auto loaded = Weight::load(units + unit_offset(column, panel_stride));
-#pragma GCC unroll 2
-      for (int which = 0; which < Weight::kDepth; ++which) {
-        const Vector weight = Weight::widen(loaded, which);
-#pragma GCC unroll 8
-        for (int row = 0; row < kRows; ++row) {
-          at[row][column] = hn::MulAdd(values[which][row], weight, at[row][column]);
-        }
-      }
-    }
-  }
-
- private:
-  static HWY_INLINE std::int64_t unit_offset(int column, std::int64_t panel_stride) {
-    return column / kVectors * panel_stride + column % kVectors * kLanes;
-  }
-};
-
-/// sums (+)= x block times panel blocks over `depth` inputs; kPanels neighbouring panels at once,
-/// panel_stride units apart.
-template <class Weight, int kRows, int kPanels>
-HWY_INLINE void multiply(const float* HWY_RESTRICT x, std::int64_t x_stride,
-                         const typename Weight::Unit* HWY_RESTRICT weight,
-                         std::int64_t panel_stride, std::int64_t depth, bool resume,
-                         float* HWY_RESTRICT sums) {
-  constexpr int kColumns = kPanels * kVectors;
-  Sums<kRows, kColumns> registers;
-  if (resume) {
-    registers.load(sums);
-  } else {
-    registers.clear();
-  }
-  std::int64_t input = 0;
-#pragma GCC unroll 2
-  for (; input + Weight::kDepth <= depth; input += Weight::kDepth) {
-    if constexpr (kRows <= 2) {
-      registers.template add_by_column<Weight>(x + input, x_stride, weight, panel_stride);
-    } else {
-#pragma GCC unroll 2
-      for (int which = 0; which < Weight::kDepth; ++which) {
-        // Hides that both inputs of a pair come from the same place: keeping pairs beside the sums
-        // takes more registers than there are, and spilling them costs a third.
-        if (which > 0) asm("" : "+r"(weight));
-        registers.template add_by_row<Weight>(x + input, x_stride, weight, panel_stride, which);
-      }
-    }
-    weight += kPanel;
-  }
-  if (input < depth) {
-    registers.template add_by_row<Weight>(x + input, x_stride, weight, panel_stride, 0);
-  }
-  registers.store(sums);
+/// Elements of 32 bits in a row of x, and units of one output.
+std::int64_t row_inputs(const PackedWeight& weight) {
+  return weight.arithmetic == Arithmetic::bf16_dot ? (weight.inputs + 1) / 2 : weight.inputs;
+}
+std::int64_t panel_units(const PackedWeight& weight) {
+  const bool pairs = weight.arithmetic != Arithmetic::f32;
+  return (pairs ? weight.padded_inputs / 2 : weight.padded_inputs) * kPanel;
 }
 
 /// y[0, width) = activation(sums + bias), or y += sums + bias.
@@ -227,77 +92,71 @@ void finish(const float* sums, std::int64_t width, const float* bias, const Epil
   activate_span(epilogue.activation, y, static_cast<std::size_t>(width));
 }
 
-/// The same for `rows` rows of a panel: sums are [rows][kPanel].
+/// The same for rows [row, row + rows) of a panel: sums are [rows][kPanel].
 void finish_panel(const ProductPart& part, std::int64_t outputs, std::int64_t panel,
                   std::int64_t row, std::int64_t rows, const float* sums) {
   const std::int64_t output = panel * kPanel;
   const std::int64_t width = std::min(kPanel, outputs - output);
+  const float* bias = part.bias == nullptr ? nullptr : part.bias + output;
   for (std::int64_t i = 0; i < rows; ++i) {
-    finish(sums + i * kPanel, width, part.bias == nullptr ? nullptr : part.bias + output,
-           part.epilogue, part.y + (row + i) * part.y_stride + output);
+    finish(sums + i * kPanel, width, bias, part.epilogue,
+           part.y + (row + i) * part.y_stride + output);
   }
 }
 
-template <class Weight, int kRows, int kPanels>
+template <class Math, int kRows, int kPanels>
 void few_rows(const ProductPart& part, const PackedWeight& weight) {
-  const auto* units = reinterpret_cast<const typename Weight::Unit*>(weight.data.as<float>());
-  const std::int64_t panel_stride = weight.padded_inputs / Weight::kDepth * kPanel;
+  const auto* units = reinterpret_cast<const typename Math::Unit*>(weight.data.view().data);
+  const auto* x = reinterpret_cast<const typename Math::Input*>(part.x);
+  const std::int64_t panel_stride = panel_units(weight);
+  const std::int64_t inputs = row_inputs(weight);
   HWY_ALIGN float sums[kPanels * kRows * kPanel];
   std::int64_t panel = part.panel_begin;
   for (; panel + kPanels <= part.panel_end; panel += kPanels) {
-    multiply<Weight, kRows, kPanels>(part.x, part.x_stride, units + panel * panel_stride,
-                                     panel_stride, weight.inputs, false, sums);
+    multiply_tile<Math, kRows, kPanels>(x, part.x_stride, units + panel * panel_stride,
+                                        panel_stride, inputs, false, sums);
     for (int i = 0; i < kPanels; ++i) {
       finish_panel(part, weight.outputs, panel + i, 0, kRows, sums + i * kRows * kPanel);
     }
   }
   for (; panel < part.panel_end; ++panel) {
-    multiply<Weight, kRows, 1>(part.x, part.x_stride, units + panel * panel_stride, panel_stride,
-                               weight.inputs, false, sums);
+    multiply_tile<Math, kRows, 1>(x, part.x_stride, units + panel * panel_stride, panel_stride,
+                                  inputs, false, sums);
     finish_panel(part, weight.outputs, panel, 0, kRows, sums);
   }
 }
 
-/// A tile of any number of rows up to kTileRows.
-template <class Weight>
-HWY_INLINE void multiply_rows(std::int64_t rows, const float* x, std::int64_t x_stride,
-                              const typename Weight::Unit* weight, std::int64_t depth, bool resume,
+/// A tile of any number of rows up to kTileRows, out of the x block.
+template <class Math>
+HWY_INLINE void multiply_rows(std::int64_t rows, const typename Math::Input* x,
+                              const typename Math::Unit* units, std::int64_t inputs, bool resume,
                               float* sums) {
+  constexpr std::int64_t kStride = kBlockInputs<Math>;
   switch (rows) {
     case 1:
-      return multiply<Weight, 1, 1>(x, x_stride, weight, 0, depth, resume, sums);
+      return multiply_tile<Math, 1, 1>(x, kStride, units, 0, inputs, resume, sums);
     case 2:
-      return multiply<Weight, 2, 1>(x, x_stride, weight, 0, depth, resume, sums);
+      return multiply_tile<Math, 2, 1>(x, kStride, units, 0, inputs, resume, sums);
     case 3:
-      return multiply<Weight, 3, 1>(x, x_stride, weight, 0, depth, resume, sums);
+      return multiply_tile<Math, 3, 1>(x, kStride, units, 0, inputs, resume, sums);
     case 4:
-      return multiply<Weight, 4, 1>(x, x_stride, weight, 0, depth, resume, sums);
+      return multiply_tile<Math, 4, 1>(x, kStride, units, 0, inputs, resume, sums);
     case 5:
-      return multiply<Weight, 5, 1>(x, x_stride, weight, 0, depth, resume, sums);
+      return multiply_tile<Math, 5, 1>(x, kStride, units, 0, inputs, resume, sums);
     default:
-      return multiply<Weight, 6, 1>(x, x_stride, weight, 0, depth, resume, sums);
+      return multiply_tile<Math, 6, 1>(x, kStride, units, 0, inputs, resume, sums);
   }
 }
 
-/// Inputs of a panel block, and rows of the x block that goes with it.
-template <class Weight>
-constexpr std::int64_t kBlockInputs = kPanelBlockBytes /
-                                      (kPanel * sizeof(typename Weight::Unit)) * Weight::kDepth;
-template <class Weight>
-constexpr std::int64_t kBlockRows = kInputBlockBytes /
-                                    (kBlockInputs<Weight> * sizeof(float)) / kTileRows* kTileRows;
-
 /// All rows of an x block times one panel block. `next` is what will be read after it: it comes
 /// from memory, so every tile fetches a part of it.
-template <class Weight>
-HWY_INLINE void multiply_panel_block(const float* x_block, std::int64_t rows,
-                                     const typename Weight::Unit* block, const void* next,
-                                     std::int64_t depth, bool resume, float* sums) {
+template <class Math>
+HWY_INLINE void multiply_panel_block(const typename Math::Input* x_block, std::int64_t rows,
+                                     const typename Math::Unit* block, const void* next,
+                                     std::int64_t inputs, bool resume, float* sums) {
   constexpr std::int64_t kLine = 64;
   const std::int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-  const std::int64_t lines =
-      (depth / Weight::kDepth * kPanel * static_cast<std::int64_t>(sizeof(float)) + kLine - 1) /
-      kLine;
+  const std::int64_t lines = inputs / Math::kInputs * kPanel * kElementBytes / kLine;
   const std::int64_t lines_per_tile = (lines + tiles - 1) / tiles;
   const char* fetch = static_cast<const char*>(next);
   for (std::int64_t row = 0; row < rows; row += kTileRows) {
@@ -306,24 +165,27 @@ HWY_INLINE void multiply_panel_block(const float* x_block, std::int64_t rows,
     }
     float* tile = sums + row * kPanel;
     const auto* next_tile = reinterpret_cast<const char*>(tile + kTileRows * kPanel);
-    for (std::int64_t at = 0; at < kTileRows * kPanel * 4; at += kLine) {
+    for (std::int64_t at = 0; at < kTileRows * kPanel * kElementBytes; at += kLine) {
       __builtin_prefetch(next_tile + at, 1, 3);
     }
-    multiply_rows<Weight>(std::min<std::int64_t>(kTileRows, rows - row),
-                          x_block + row * kBlockInputs<Weight>, kBlockInputs<Weight>, block, depth,
-                          resume, tile);
+    multiply_rows<Math>(std::min<std::int64_t>(kTileRows, rows - row),
+                        x_block + row * kBlockInputs<Math>, block, inputs, resume, tile);
   }
 }
 
-template <class Weight>
+template <class Math>
 HWY_NOINLINE void many_rows(const ProductPart& part, const PackedWeight& weight) {
-  using Unit = typename Weight::Unit;
-  constexpr std::int64_t kInputs = kBlockInputs<Weight>;
-  constexpr std::int64_t kRows = kBlockRows<Weight>;
+  using Unit = typename Math::Unit;
+  using Input = typename Math::Input;
+  constexpr std::int64_t kInputs = kBlockInputs<Math>;
+  constexpr std::int64_t kRows = kBlockRows<Math>;
   constexpr std::int64_t kPassPanels = kPassOutputs / kPanel;
-  static_assert(kRows >= kTileRows && kInputs >= Weight::kDepth && kPassPanels >= 1);
-  const auto* units = reinterpret_cast<const Unit*>(weight.data.as<float>());
-  const std::int64_t panel_stride = weight.padded_inputs / Weight::kDepth * kPanel;
+  static_assert(kRows >= kTileRows && kInputs >= Math::kInputs && kPassPanels >= 1);
+  const auto* units = reinterpret_cast<const Unit*>(weight.data.view().data);
+  const auto* x = reinterpret_cast<const Input*>(part.x);
+  auto* x_block = reinterpret_cast<Input*>(part.x_block);
+  const std::int64_t panel_stride = panel_units(weight);
+  const std::int64_t all_inputs = row_inputs(weight);
 
   for (std::int64_t pass = 0; pass < part.rows; pass += kPassRows) {
     const std::int64_t pass_rows = std::min(kPassRows, part.rows - pass);
@@ -333,21 +195,20 @@ HWY_NOINLINE void many_rows(const ProductPart& part, const PackedWeight& weight)
     const std::int64_t block_rows = (tiles + blocks - 1) / blocks * kTileRows;
     for (std::int64_t first = part.panel_begin; first < part.panel_end; first += kPassPanels) {
       const std::int64_t last = std::min(first + kPassPanels, part.panel_end);
-      for (std::int64_t input = 0; input < weight.inputs; input += kInputs) {
-        const std::int64_t depth = std::min(kInputs, weight.inputs - input);
+      for (std::int64_t input = 0; input < all_inputs; input += kInputs) {
+        const std::int64_t inputs = std::min(kInputs, all_inputs - input);
         for (std::int64_t row = 0; row < pass_rows; row += block_rows) {
           const std::int64_t rows = std::min(block_rows, pass_rows - row);
           for (std::int64_t i = 0; i < rows; ++i) {
-            std::memcpy(part.x_block + i * kInputs,
-                        part.x + (pass + row + i) * part.x_stride + input,
-                        static_cast<std::size_t>(depth) * sizeof(float));
+            std::memcpy(x_block + i * kInputs, x + (pass + row + i) * part.x_stride + input,
+                        static_cast<std::size_t>(inputs) * sizeof(Input));
           }
           for (std::int64_t panel = first; panel < last; ++panel) {
-            const Unit* block = units + panel * panel_stride + input / Weight::kDepth * kPanel;
+            const Unit* block = units + panel * panel_stride + input / Math::kInputs * kPanel;
             const Unit* next = panel + 1 < last ? block + panel_stride : block;
             float* sums = part.partial_sums + ((panel - first) * pass_rows + row) * kPanel;
-            multiply_panel_block<Weight>(part.x_block, rows, block, next, depth, input > 0, sums);
-            if (input + depth == weight.inputs) {
+            multiply_panel_block<Math>(x_block, rows, block, next, inputs, input > 0, sums);
+            if (input + inputs == all_inputs) {
               finish_panel(part, weight.outputs, panel, pass + row, rows, sums);
             }
           }
@@ -357,44 +218,75 @@ HWY_NOINLINE void many_rows(const ProductPart& part, const PackedWeight& weight)
   }
 }
 
-template <class Weight>
+template <class Math>
 void multiply_part(const ProductPart& part, const PackedWeight& weight) {
   // As many panels at once as the registers allow: each panel is a stream of its own from memory,
   // and independent sums hide the latency of the additions.
   constexpr int kMore = 4 / kVectors;
   switch (part.rows) {
     case 1:
-      return few_rows<Weight, 1, 2 * kMore>(part, weight);
+      return few_rows<Math, 1, 2 * kMore>(part, weight);
     case 2:
-      return few_rows<Weight, 2, kMore>(part, weight);
+      return few_rows<Math, 2, kMore>(part, weight);
     case 3:
-      return few_rows<Weight, 3, 1>(part, weight);
+      return few_rows<Math, 3, 1>(part, weight);
     case 4:
-      return few_rows<Weight, 4, 1>(part, weight);
+      return few_rows<Math, 4, 1>(part, weight);
     case 5:
-      return few_rows<Weight, 5, 1>(part, weight);
+      return few_rows<Math, 5, 1>(part, weight);
     case 6:
-      return few_rows<Weight, 6, 1>(part, weight);
+      return few_rows<Math, 6, 1>(part, weight);
     default:
-      return many_rows<Weight>(part, weight);
+      return many_rows<Math>(part, weight);
   }
 }
 
 void product_part(const ProductPart& part, const PackedWeight& weight) {
-  if (weight.dtype == LinearDType::bf16) {
-    multiply_part<WeightBf16>(part, weight);
-  } else {
-    multiply_part<WeightF32>(part, weight);
+  switch (weight.arithmetic) {
+    case Arithmetic::f32:
+      return multiply_part<MathF32>(part, weight);
+    case Arithmetic::bf16:
+      return multiply_part<MathBf16>(part, weight);
+    case Arithmetic::bf16_dot:
+#if HWY_CAP_GE512
+      multiply_part<MathBf16Dot>(part, weight);
+#endif
+      return;
   }
 }
 
-std::int64_t target_panel() {
-  return kPanel;
+PackedLayout layout() {
+#if HWY_CAP_GE512
+  return {kPanel, static_cast<bool>(__builtin_cpu_supports("avx512bf16"))};
+#else
+  return {kPanel, false};
+#endif
 }
 
-void finish_row(float* y, std::int64_t width, const float* bias, Activation activation) {
-  for (std::int64_t i = 0; bias != nullptr && i < width; ++i) y[i] += bias[i];
-  activate_span(activation, y, static_cast<std::size_t>(width));
+/// Floats to bfloat16, rounded to nearest even.
+HWY_INLINE void round_vector(const float* from, std::uint16_t* to) {
+  const Words words;
+  const Vector value = hn::LoadU(Floats(), from);
+  const WordVector bits = hn::BitCast(words, value);
+  const WordVector odd = hn::And(hn::ShiftRight<16>(bits), hn::Set(words, 1u));
+  const WordVector rounded = hn::Add(hn::Add(bits, hn::Set(words, 0x7fffu)), odd);
+  const WordVector quiet = hn::Or(bits, hn::Set(words, 0x00400000u));  // of a NaN
+  const WordVector chosen =
+      hn::IfThenElse(hn::RebindMask(words, hn::Ne(value, value)), quiet, rounded);
+  const hn::RebindToSigned<Floats> integers;
+  const hn::Rebind<std::uint16_t, Floats> halves;
+  hn::StoreU(hn::DemoteTo(halves, hn::BitCast(integers, hn::ShiftRight<16>(chosen))), halves, to);
+}
+
+/// Rounds one row and writes `padded` elements, zeros behind `width`.
+void round_row(const float* from, std::int64_t width, std::int64_t padded, std::uint16_t* to) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= width; i += kLanes) round_vector(from + i, to + i);
+  float tail[kLanes] = {};
+  std::uint16_t rounded[kLanes] = {};
+  std::copy(from + i, from + width, tail);
+  round_vector(tail, rounded);
+  std::copy(rounded, rounded + (padded - i), to + i);
 }
 
 }  // namespace
@@ -407,21 +299,23 @@ namespace fovea {
 namespace {
 
 HWY_EXPORT(product_part);
-HWY_EXPORT(target_panel);
-HWY_EXPORT(finish_row);
+HWY_EXPORT(layout);
+HWY_EXPORT(round_row);
 
 // Below this many multiplications a thread costs more to wake than it saves.
 constexpr std::int64_t kWorkPerThread = 64 << 10;
+constexpr std::int64_t kElementsPerThread = 64 << 10;
 
-/// Cuts [rows x panels] among workers: the grid with the smallest largest part, rather more panel
-/// parts than row parts, because every row part reads the weight again.
+/// How rows and panels are cut among workers.
 struct Grid {
   std::int64_t row_parts = 1;
   std::int64_t panel_parts = 1;
 };
 
+/// The grid with the smallest largest part; among equals the one with fewest row parts, because
+/// every row part reads the weight again.
 Grid share_work(std::int64_t threads, std::int64_t rows, std::int64_t panels) {
-  constexpr std::int64_t kRowGrain = 24;  // four tiles
+  constexpr std::int64_t kRowGrain = 24;  // some tiles
   const std::int64_t row_grains = (rows + kRowGrain - 1) / kRowGrain;
   Grid best;
   std::int64_t best_cost = row_grains * panels;
@@ -439,31 +333,43 @@ Grid share_work(std::int64_t threads, std::int64_t rows, std::int64_t panels) {
 
 }  // namespace
 
-std::int64_t input_multiple(LinearDType dtype) {
-  return dtype == LinearDType::bf16 ? 2 : 1;
+PackedLayout packed_layout() {
+  return HWY_DYNAMIC_DISPATCH(layout)();
 }
-std::int64_t panel_outputs() {
-  return HWY_DYNAMIC_DISPATCH(target_panel)();
+
+Result<TensorView> round_to_bf16(Context& context, ConstTensorView x) {
+  const std::int64_t width = x.shape[1];
+  const std::int64_t padded = (width + 1) / 2 * 2;
+  FOVEA_TRY(TensorView rounded, context.workspace.take({x.rows(), padded}, DType::bf16));
+  const auto threads = static_cast<int>(std::clamp<std::int64_t>(
+      x.rows() * width / kElementsPerThread, 1, std::max(context.threads, 1)));
+  parallel_for(threads, x.rows(), 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = first; row < last; ++row) {
+      HWY_DYNAMIC_DISPATCH(round_row)
+      (x.row<float>(row), width, padded, rounded.row<std::uint16_t>(row));
+    }
+  });
+  rounded.shape[1] = width;
+  return rounded;
 }
 
 Status packed_product(Context& context, const PackedWeight& weight, ConstTensorView x,
                       const float* bias, TensorView y, const Epilogue& epilogue) {
   const std::int64_t rows = x.rows();
   if (rows == 0) return {};
-  const std::int64_t work = rows * weight.inputs * weight.outputs;
-  const std::int64_t threads =
-      std::clamp<std::int64_t>(work / kWorkPerThread, 1, std::max(context.threads, 1));
+  const std::int64_t threads = std::clamp<std::int64_t>(
+      rows * weight.inputs * weight.outputs / kWorkPerThread, 1, std::max(context.threads, 1));
   const Grid grid = share_work(threads, rows, weight.panels());
   const std::int64_t workers = grid.row_parts * grid.panel_parts;
 
   Workspace::Scope scope(context.workspace);
   const std::int64_t panels = (weight.panels() + grid.panel_parts - 1) / grid.panel_parts;
   const std::int64_t part_rows = (rows + grid.row_parts - 1) / grid.row_parts;
-  const std::int64_t block_floats = kInputBlockBytes / static_cast<std::int64_t>(sizeof(float));
-  const std::int64_t sum_floats =
-      std::min(kPassRows, part_rows) * std::min(kPassOutputs, panels * weight.panel);
+  const std::int64_t sum_bytes = std::min(kPassRows, part_rows) *
+                                 std::min(kPassOutputs, panels * weight.panel) * kElementBytes;
   FOVEA_TRY(const TensorView scratch,
-            context.workspace.take({workers, block_floats + sum_floats}, DType::f32));
+            context.workspace.take({workers, kMaxInputBlockBytes + sum_bytes}, DType::u8));
+  const std::int64_t element = static_cast<std::int64_t>(dtype_size(x.dtype));
 
   parallel_for(static_cast<int>(workers), workers, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t worker = first; worker < last; ++worker) {
@@ -471,8 +377,8 @@ Status packed_product(Context& context, const PackedWeight& weight, ConstTensorV
       const std::int64_t panel_part = worker % grid.panel_parts;
       const std::int64_t row = rows * row_part / grid.row_parts;
       ProductPart part;
-      part.x = x.row<float>(row);
-      part.x_stride = x.row_stride;
+      part.x = x.data + row * x.row_stride * element;
+      part.x_stride = x.row_stride * element / kElementBytes;
       part.rows = rows * (row_part + 1) / grid.row_parts - row;
       part.panel_begin = weight.panels() * panel_part / grid.panel_parts;
       part.panel_end = weight.panels() * (panel_part + 1) / grid.panel_parts;
@@ -480,20 +386,12 @@ Status packed_product(Context& context, const PackedWeight& weight, ConstTensorV
       part.y_stride = y.row_stride;
       part.bias = bias;
       part.epilogue = epilogue;
-      part.x_block = scratch.row<float>(worker);
-      part.partial_sums = part.x_block + block_floats;
+      part.x_block = scratch.row<std::byte>(worker);
+      part.partial_sums = reinterpret_cast<float*>(part.x_block + kMaxInputBlockBytes);
       HWY_DYNAMIC_DISPATCH(product_part)(part, weight);
     }
   });
   return {};
-}
-
-void finish_rows(int threads, TensorView y, const float* bias, Activation activation) {
-  parallel_for(threads, y.rows(), 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t row = first; row < last; ++row) {
-      HWY_DYNAMIC_DISPATCH(finish_row)(y.row<float>(row), y.shape[1], bias, activation);
-    }
-  });
 }
 
 }  // namespace fovea

@@ -3,8 +3,9 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
+#include <utility>
+#include <vector>
 
 #include "kernels/base/parallel.h"
 
@@ -14,6 +15,7 @@ namespace {
 // Inputs per pass over the rows of a panel: such a block of rows stays in the L1 cache while it is
 // transposed.
 constexpr std::int64_t kBlockInputs = 128;
+constexpr std::int64_t kUnitBytes = 4;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
 /// Asks for 2 MiB pages. Weights are read front to back, and the processor's prefetching stops at
@@ -25,75 +27,88 @@ void prefer_huge_pages(Tensor& tensor) {
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
+/// What inputs are filled up to: whole units, and for AVX512_BF16 the blocks of oneDNN's layout.
+std::int64_t input_multiple(Arithmetic arithmetic) {
+  switch (arithmetic) {
+    case Arithmetic::f32:
+      return 1;
+    case Arithmetic::bf16:
+      return 2;
+    case Arithmetic::bf16_dot:
+      return 32;
+  }
+  return 1;
+}
+
 /// Transposes 32-bit units (one f32 input or two bf16 inputs) from [panel][kBlockInputs inputs] to
 /// [units][panel].
 void interleave(const std::byte* from, std::int64_t row_bytes, std::int64_t panel,
                 std::int64_t units, std::byte* to) {
   for (std::int64_t unit = 0; unit < units; ++unit) {
     for (std::int64_t output = 0; output < panel; ++output) {
-      std::memcpy(to + (unit * panel + output) * 4, from + output * row_bytes + unit * 4, 4);
+      std::memcpy(to + (unit * panel + output) * kUnitBytes,
+                  from + output * row_bytes + unit * kUnitBytes, kUnitBytes);
     }
   }
 }
 
+/// Fills one panel of `packed`. raw, converted: scratch for [panel, kBlockInputs], in the type of
+/// the weight and of the panel.
+Status pack_panel(ConstTensorView weight, PackedWeight& packed, std::int64_t index, TensorView raw,
+                  TensorView converted) {
+  const std::int64_t panel = packed.panel;
+  const std::int64_t outputs = std::min(panel, packed.outputs - index * panel);
+  const auto from_size = static_cast<std::int64_t>(dtype_size(raw.dtype));
+  const auto to_size = static_cast<std::int64_t>(dtype_size(converted.dtype));
+  for (std::int64_t input = 0; input < packed.padded_inputs; input += kBlockInputs) {
+    const std::int64_t width = std::min(kBlockInputs, packed.padded_inputs - input);
+    const std::int64_t given = std::clamp<std::int64_t>(packed.inputs - input, 0, width);
+    std::memset(raw.data, 0, static_cast<std::size_t>(panel * kBlockInputs * from_size));
+    for (std::int64_t output = 0; output < outputs; ++output) {
+      const std::int64_t element = (index * panel + output) * packed.inputs + input;
+      std::memcpy(raw.data + output * kBlockInputs * from_size, weight.data + element * from_size,
+                  static_cast<std::size_t>(given * from_size));
+    }
+    FOVEA_CHECK(convert(raw, converted));
+    interleave(converted.data, kBlockInputs * to_size, panel, width * to_size / kUnitBytes,
+               packed.data.view().data + (index * packed.padded_inputs + input) * panel * to_size);
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<PackedWeight> pack_weight(Context& context, ConstTensorView weight, LinearDType dtype) {
+Result<PackedWeight> pack_weight(Context& context, ConstTensorView weight, Arithmetic arithmetic) {
   PackedWeight packed;
   packed.outputs = weight.shape[0];
   packed.inputs = weight.shape[1];
-  packed.panel = panel_outputs();
-  packed.dtype = dtype;
-  const bool pairs = dtype == LinearDType::bf16;
-  const DType stored = pairs ? DType::bf16 : DType::f32;
-  const std::int64_t multiple = input_multiple(dtype);
+  packed.panel = packed_layout().panel;
+  packed.arithmetic = arithmetic;
+  const DType stored = arithmetic == Arithmetic::f32 ? DType::f32 : DType::bf16;
+  const std::int64_t multiple = input_multiple(arithmetic);
   packed.padded_inputs = (packed.inputs + multiple - 1) / multiple * multiple;
   FOVEA_TRY(packed.data,
             Tensor::allocate({packed.panels(), packed.padded_inputs, packed.panel}, stored));
   prefer_huge_pages(packed.data);
 
-  const std::int64_t panel = packed.panel;
-  const int threads = std::max(context.threads, 1);
+  const int workers = std::max(context.threads, 1);
   Workspace::Scope scope(context.workspace);
-  // Two blocks per thread: rows as stored, and rows converted.
   FOVEA_TRY(const TensorView raw,
-            context.workspace.take({threads, panel, kBlockInputs}, weight.dtype));
+            context.workspace.take({workers, packed.panel, kBlockInputs}, weight.dtype));
   FOVEA_TRY(const TensorView converted,
-            context.workspace.take({threads, panel, kBlockInputs}, stored));
-  const auto element = static_cast<std::int64_t>(dtype_size(weight.dtype));
-  std::atomic<bool> failed = false;
-
-  parallel_for(threads, threads, 1, [&](std::int64_t first, std::int64_t last) {
+            context.workspace.take({workers, packed.panel, kBlockInputs}, stored));
+  std::vector<Status> states(static_cast<std::size_t>(workers));
+  parallel_for(workers, workers, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t worker = first; worker < last; ++worker) {
-      const TensorView source = raw.slice(worker, 1);
-      const TensorView target = converted.slice(worker, 1);
-      const std::int64_t begin = packed.panels() * worker / threads;
-      const std::int64_t end = packed.panels() * (worker + 1) / threads;
-      for (std::int64_t index = begin; index < end; ++index) {
-        for (std::int64_t input = 0; input < packed.padded_inputs; input += kBlockInputs) {
-          const std::int64_t width = std::min(kBlockInputs, packed.padded_inputs - input);
-          const std::int64_t given = std::clamp<std::int64_t>(packed.inputs - input, 0, width);
-          std::memset(source.data, 0, static_cast<std::size_t>(panel * kBlockInputs) * element);
-          const std::int64_t outputs = std::min(panel, packed.outputs - index * panel);
-          for (std::int64_t output = 0; output < outputs; ++output) {
-            const std::int64_t offset = (index * panel + output) * packed.inputs + input;
-            std::memcpy(source.data + static_cast<std::size_t>(output * kBlockInputs) * element,
-                        weight.data + static_cast<std::size_t>(offset) * element,
-                        static_cast<std::size_t>(given) * element);
-          }
-          if (!convert(source, target)) failed = true;
-          const auto size = static_cast<std::int64_t>(dtype_size(stored));
-          interleave(
-              target.data, kBlockInputs * size, panel, width * size / 4,
-              packed.data.view().data + (index * packed.padded_inputs + input) * panel * size);
-        }
+      const std::int64_t begin = packed.panels() * worker / workers;
+      const std::int64_t end = packed.panels() * (worker + 1) / workers;
+      Status& state = states[static_cast<std::size_t>(worker)];
+      for (std::int64_t index = begin; index < end && state; ++index) {
+        state = pack_panel(weight, packed, index, raw.slice(worker, 1), converted.slice(worker, 1));
       }
     }
   });
-  if (failed) {
-    return make_error(ErrorCode::unsupported,
-                      std::string("a weight of type ") + dtype_name(weight.dtype));
-  }
+  for (Status& state : states) FOVEA_CHECK(std::move(state));
   return packed;
 }
 
