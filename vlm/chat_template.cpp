@@ -179,9 +179,9 @@ const Family& inst() {
   return family;
 }
 const Family& chatml() {
-  static const Family family{{"<|im_start|>assistant\n"},
-                             {"<|im_start|>", "<|im_start|>user\n", "\n", "<image>", "<image>\n",
-                              "<|im_end|>", "<|im_start|>system\nAnswer the questions.<|im_end|>"}};
+  static const Family family{{"<|im_start|>system\nAnswer the questions.<|im_end|>", "<image>\n",
+                              "<|im_end|>", "<|im_start|>assistant\n"},
+                             {"<|im_start|>", "<|im_start|>user\n", "\n"}};
   return family;
 }
 

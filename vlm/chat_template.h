@@ -36,10 +36,13 @@ class ChatTemplate {
   ///   llava-1.5          USER: I\n{question} ASSISTANT: {answer}E  then  USER: ...
   ///   llava-1.5-hf       the same, but an answer ends with a space instead of E, as the template
   ///                      published with llava-hf's checkpoints writes it
-  ///   vicuna_v1          llava-1.5 after the system sentence, as in the original LLaVA 1.5
-  ///   llava-1.6-vicuna   as vicuna_v1
-  ///   llava-1.6-mistral  [INST] I\n{question} [/INST] {answer}E  then  [INST] ...
-  ///   llava-1.6-34b      ChatML, with its system sentence and no begin token
+  ///   vicuna_v1          llava-1.5 after a system sentence ("a curious user"): what LLaVA-1.5 was
+  ///                      trained and evaluated with
+  ///   llava_v1           the same with another sentence, "a curious human"
+  ///   llava-1.6-vicuna   as llava_v1
+  ///   llava-1.6-mistral  [INST] I\n{question} [/INST] {answer}E  then  [INST] ..., Mistral's own
+  ///                      form (the published Jinja text has a misspelt E and spaces around it)
+  ///   llava-1.6-34b      ChatML as on its model card, with a system sentence, no begin token
   ///   plain              I\n{question}\n{answer}\n, without roles
   /// All but llava-1.6-34b start with the begin token. Errors: usage, listing the names.
   static Result<ChatTemplate> by_name(const std::string& name);

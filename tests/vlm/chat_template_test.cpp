@@ -207,11 +207,12 @@ const std::string kVicuna =
     "%}{{ ' ASSISTANT: ' + message['content'].strip() + eos_token }}{% endif %}{% endfor %}{% if "
     "add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}";
 
-const std::string kChatml34b =
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n'}}{# Render all images "
-    "first #}{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ "
-    "'<image>' }}{% endfor %}{# Render all text next #}{% for content in message['content'] | "
-    "selectattr('type', 'equalto', 'text') %}{{ '\\n' + content['text'] }}{% endfor "
+// ChatML as llava-v1.6-34b's model card writes it.
+const std::string kChatml =
+    "{{ '<|im_start|>system\\nAnswer the questions.<|im_end|>' }}{% for message in messages "
+    "%}{{'<|im_start|>' + message['role'] + '\\n'}}{% for content in message['content'] | "
+    "selectattr('type', 'equalto', 'image') %}{{ '<image>\\n' }}{% endfor %}{% for content in "
+    "message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] }}{% endfor "
     "%}{{'<|im_end|>'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' "
     "}}{% endif %}";
 
@@ -231,7 +232,7 @@ TEST(ChatTemplate, templates_of_known_checkpoints_are_recognised) {
   EXPECT_EQ(recognised(replaced(replaced(kVicuna, "curious user", "curious human"), "user\\'s",
                                 "human\\'s")),
             "llava_v1");
-  EXPECT_EQ(recognised(kChatml34b), "llava-1.6-34b");
+  EXPECT_EQ(recognised(kChatml), "llava-1.6-34b");
 }
 
 TEST(ChatTemplate, no_template_at_all_means_llava_1_5) {
@@ -264,7 +265,8 @@ TEST(ChatTemplate, a_template_that_writes_anything_else_is_refused_with_the_opti
         replaced(kLlavaHf, "{% if add_generation_prompt", "###{% if add_generation_prompt"),
         replaced(kLlavaHf, "<image>\\n", "<|image|>"),
         replaced(kVicuna, "curious user", "bored user"), replaced(kMistral, "<image>\\n", "[IMG]"),
-        replaced(kChatml34b, "'<|im_end|>'", "'<|im_end|>' + '\\n'"),
+        replaced(kChatml, "'<|im_end|>'", "'<|im_end|>' + '\\n'"),
+        replaced(kChatml, "Answer the questions.", "You are a helpful assistant."),
         std::string("{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m['role'] "
                     "}}{% endfor %}"),
         std::string("hello"), std::string("{{"), std::string("{% set x = 'a"),
@@ -278,7 +280,7 @@ TEST(ChatTemplate, a_template_that_writes_anything_else_is_refused_with_the_opti
 }
 
 TEST(ChatTemplate, any_prefix_of_a_template_is_read_without_harm) {
-  for (const std::string* text : {&kLlavaHf, &kMistral, &kVicuna, &kChatml34b}) {
+  for (const std::string* text : {&kLlavaHf, &kMistral, &kVicuna, &kChatml}) {
     for (std::size_t length = 0; length <= text->size(); ++length) {
       const Result<ChatTemplate> chat = ChatTemplate::recognise(text->substr(0, length));
       EXPECT_TRUE(chat || chat.error().code == ErrorCode::unsupported);
