@@ -2,6 +2,9 @@
 // The Vision Transformer encoder (CLIP's, arXiv 2103.00020: class token, learned positions, norm
 // before the first block, pre-norm blocks).
 
+#include <array>
+#include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>

@@ -1,6 +1,7 @@
 #pragma once
 // What a Vision Transformer is made of: one description for CLIP, ViT/DeiT, face and UNIP towers.
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -24,6 +25,7 @@ struct VitConfig {
   std::int64_t patches() const { return grid() * grid(); }
   std::int64_t tokens() const { return patches() + 1; }  // class token first
   std::int64_t head_dim() const { return hidden_size / heads; }
+  float attention_scale() const { return 1.0F / std::sqrt(static_cast<float>(head_dim())); }
 };
 
 /// Reads the `vision_config` of a LLaVA config.json (or a clip_vision_model's own config). Absent
