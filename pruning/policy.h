@@ -87,7 +87,7 @@ class StageInput {
   /// Number of query rows in a set, at this stage.
   virtual std::int64_t row_count(RowSet rows) const = 0;
   /// f32 [heads or nothing, rows or nothing, columns] (see ScoreArgs::out); lives in the workspace.
-  virtual Result<ConstTensorView> scores(Context& context, const ScoreRequest& request) = 0;
+  virtual Result<TensorView> scores(Context& context, const ScoreRequest& request) = 0;
   /// Hidden states of the visual tokens present: f32 [m, hidden].
   virtual Result<ConstTensorView> visual_hidden(Context& context) = 0;
   /// Hidden states of the TokenKind::text tokens present: f32 [t, hidden].

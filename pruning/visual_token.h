@@ -29,6 +29,7 @@ struct SequenceLayout {
   std::vector<TokenKind> kinds;
   std::vector<std::int32_t> visual_ids;  // per prompt position: id, or -1
   std::vector<VisualToken> visual;       // by id
+  std::uint64_t fingerprint = 0;         // of the prompt's ids and pictures; seeds random choices
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(kinds.size()); }
   std::int64_t visual_count() const { return static_cast<std::int64_t>(visual.size()); }

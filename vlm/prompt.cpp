@@ -60,6 +60,9 @@ class PromptBuilder {
     if (prompt_.layout.visual.empty()) {
       std::fill(prompt_.layout.kinds.begin(), prompt_.layout.kinds.end(), TokenKind::text);
     }
+    for (const std::uint64_t key : prompt_.keys) {  // FNV-1a over whole keys
+      prompt_.layout.fingerprint = (prompt_.layout.fingerprint ^ key) * 0x100000001B3ull;
+    }
     return std::move(prompt_);
   }
 

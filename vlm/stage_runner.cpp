@@ -46,7 +46,7 @@ std::int64_t LayerStage::row_count(RowSet rows) const {
   return static_cast<std::int64_t>(rows_of(rows).size());
 }
 
-Result<ConstTensorView> LayerStage::scores(Context& context, const ScoreRequest& request) {
+Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& request) {
   if (attention_ == nullptr) {
     return make_error(ErrorCode::internal,
                       "a pruning stage asked for attention that its plan does not name");
@@ -101,7 +101,7 @@ Result<ConstTensorView> LayerStage::scores(Context& context, const ScoreRequest&
   args.heads = request.head_reduction;
   args.out = out;
   FOVEA_CHECK(attention_scores(context, args));
-  return ConstTensorView(out);
+  return out;
 }
 
 Result<ConstTensorView> LayerStage::gather_hidden(Context& context,

@@ -34,7 +34,7 @@ class LayerStage final : public StageInput {
   std::span<const std::int32_t> visual_ids() const override { return visual_ids_; }
   const SequenceLayout& layout() const override { return layout_; }
   std::int64_t row_count(RowSet rows) const override;
-  Result<ConstTensorView> scores(Context& context, const ScoreRequest& request) override;
+  Result<TensorView> scores(Context& context, const ScoreRequest& request) override;
   Result<ConstTensorView> visual_hidden(Context& context) override;
   Result<ConstTensorView> text_hidden(Context& context) override;
 

@@ -1,0 +1,75 @@
+#include "pruning/methods/baselines.h"
+
+#include <algorithm>
+
+namespace fovea {
+
+const std::vector<SchedulePreset>& baseline_presets() {
+  static const std::vector<SchedulePreset> presets{
+      {"288", 32, 576, {{0, {288}}}}, {"192", 32, 576, {{0, {192}}}},
+      {"144", 32, 576, {{0, {144}}}}, {"128", 32, 576, {{0, {128}}}},
+      {"64", 32, 576, {{0, {64}}}},   {"32", 32, 576, {{0, {32}}}},
+  };
+  return presets;
+}
+
+namespace {
+
+Result<PruningPlan> baseline_plan(const ScheduleRequest& request, const SequenceLayout& layout,
+                                  const ModelShape& shape) {
+  FOVEA_TRY(const auto stages,
+            resolve_schedule(request, baseline_presets(), kBaselineDefaultPreset, CutSide::before,
+                             shape.layers, layout.visual_count()));
+  PruningPlan plan;
+  plan.positions = PositionMode::original;
+  for (const ScheduleStage& stage : stages) {
+    plan.stages.push_back({.when = Hook::before_layer,
+                           .layer = stage.layer,
+                           .keep = stage.keep.tokens(layout.visual_count())});
+  }
+  return plan;
+}
+
+std::uint64_t mix(std::uint64_t x) {  // the finaliser of splitmix64
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+  return x ^ (x >> 31);
+}
+
+}  // namespace
+
+Result<PruningPlan> RandomChoice::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
+  return baseline_plan(request_, layout, shape);
+}
+
+Result<TensorView> RandomChoice::score(Context& context, int, StageInput& input) {
+  const auto ids = input.visual_ids();
+  FOVEA_TRY(const TensorView scores,
+            context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
+  const std::uint64_t key = mix(seed_ * 0x9E3779B97F4A7C15ull + mix(input.layout().fingerprint));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    const std::uint64_t bits =
+        mix(key + static_cast<std::uint64_t>(ids[i]) * 0x9E3779B97F4A7C15ull);
+    scores.as<float>()[i] = static_cast<float>(bits >> 40);
+  }
+  return scores;
+}
+
+Result<PruningPlan> UniformChoice::make_plan(const SequenceLayout& layout,
+                                             const ModelShape& shape) {
+  return baseline_plan(request_, layout, shape);
+}
+
+Result<TensorView> UniformChoice::score(Context& context, int stage_index, StageInput& input) {
+  const auto present = static_cast<std::int64_t>(input.visual_ids().size());
+  const std::int64_t keep =
+      std::min(current_plan().stages[static_cast<std::size_t>(stage_index)].keep, present);
+  FOVEA_TRY(const TensorView scores, context.workspace.take(Shape{present}, DType::f32));
+  std::fill_n(scores.as<float>(), present, 0.0f);
+  for (std::int64_t i = 0; i < keep; ++i) {
+    scores.as<float>()[(2 * i + 1) * present / (2 * keep)] = 1.0f;
+  }
+  return scores;
+}
+
+}  // namespace fovea
