@@ -15,7 +15,8 @@ Status activate(Context& context, TensorView x, Activation activation);
 /// y += x, both [rows, width] f32; x of one row is added to every row.
 Status add(Context& context, ConstTensorView x, TensorView y);
 
-/// In place, numerically safe softmax of each row of [rows, width] f32.
+/// In place, numerically safe softmax of each row of [rows, width] f32. A row of nothing but
+/// -infinity becomes zeros; a NaN spoils its whole row.
 Status softmax_rows(Context& context, TensorView x);
 
 }  // namespace fovea

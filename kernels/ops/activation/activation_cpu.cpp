@@ -4,7 +4,6 @@
 #define HWY_TARGET_INCLUDE "kernels/ops/activation/activation_cpu.cpp"
 #include <hwy/foreach_target.h>
 // After foreach_target.
-#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include <cstddef>
@@ -13,6 +12,7 @@
 #include "kernels/base/parallel.h"
 #include "kernels/ops/activation/activation-inl.h"
 #include "kernels/ops/common/checks.h"
+#include "kernels/ops/common/exp-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea {
@@ -72,7 +72,7 @@ void softmax_span(float* x, std::size_t count) {
   }
 
   const V shift = hn::Set(d, maximum);
-  const auto grow = [d, shift](V v) HWY_ATTR { return hn::Exp(d, hn::Sub(v, shift)); };
+  const auto grow = [d, shift](V v) HWY_ATTR { return exp_lanes(d, hn::Sub(v, shift)); };
   V sums = hn::Zero(d);
   for (i = 0; i + lanes <= count; i += lanes) {
     const V grown = grow(hn::LoadU(d, x + i));

@@ -15,6 +15,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/ops/common/exp-inl.h"
 #include "kernels/tensor.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -26,26 +27,6 @@ using D = hn::CappedTag<float, 16>;
 using V = hn::Vec<D>;
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-/// 2^x for x from -infinity to 127, with a relative error below 1.2e-7; exactly 1 for 0, exactly 0
-/// from -127 down, NaN for NaN. (The polynomial is the minimax one of degree 6 on [-1/2, 1/2],
-/// error 2e-9.)
-HWY_INLINE V exp2_lanes(D d, V x) {
-  // Added to this, a number loses its fraction, and its nearest integer plus 127 stands in the last
-  // bits of the sum: where the exponent field wants it. That of -127 is 0, and so is the factor.
-  const V magic = hn::Set(d, 12582912.0f + 127.0f);
-  const V clamped = hn::Max(hn::Set(d, -127.0f), x);  // in this order NaN passes on x86
-  const V shifted = hn::Add(clamped, magic);
-  const V f = hn::Sub(clamped, hn::Sub(shifted, magic));
-  V p = hn::MulAdd(f, hn::Set(d, 1.5345812e-4f), hn::Set(d, 1.33999312e-3f));
-  p = hn::MulAdd(f, p, hn::Set(d, 9.61848896e-3f));
-  p = hn::MulAdd(f, p, hn::Set(d, 5.55032878e-2f));
-  p = hn::MulAdd(f, p, hn::Set(d, 2.40226469e-1f));
-  p = hn::MulAdd(f, p, hn::Set(d, 6.93147206e-1f));
-  p = hn::MulAdd(f, p, hn::Set(d, 1.0f));
-  const hn::RebindToUnsigned<D> bits;
-  return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, shifted))));
-}
 
 HWY_INLINE V load_as_f32(D d, const float* from) {
   return hn::LoadU(d, from);

@@ -16,11 +16,13 @@ enum class MaskKind {
 };
 
 struct AttentionArgs {
-  ConstTensorView
-      query;  // [rows, heads, head_dim] f32: the rows of all sequences, one after another
+  /// [rows, heads, head_dim] f32: the rows of all sequences, one after another.
+  ConstTensorView query;
   /// Row range of each sequence: sequence s owns rows [row_offsets[s], row_offsets[s + 1]).
   std::span<const std::int32_t> row_offsets;
-  std::span<const KvView> kv;  // one per sequence; heads is a multiple of kv_heads
+  /// One per sequence. heads is a multiple of kv_heads; head h reads kv head h / (heads /
+  /// kv_heads).
+  std::span<const KvView> kv;
   MaskKind mask = MaskKind::causal;
   float scale = 1.0f;  // multiplies q.k before the softmax
   /// Optional, one pointer per sequence (or an empty span): f32 [length], added to the scaled logit
@@ -31,7 +33,9 @@ struct AttentionArgs {
   TensorView lse;
 };
 
-/// Errors: usage when shapes disagree. A row that sees no key gets zeros and lse = -infinity.
+/// A row that sees no key (or only keys whose bias is -infinity) gets zeros and lse = -infinity.
+/// The result does not depend on the number of threads. Errors: usage when shapes disagree or a
+/// page is missing, out_of_memory for scratch.
 Status attention(Context& context, const AttentionArgs& args);
 
 enum class Reduction { none, sum, mean, max };
@@ -56,7 +60,9 @@ struct ScoreArgs {
   TensorView out;
 };
 
-/// P[h, r, c] = exp(scale * q.k + bias - lse), reduced in float32.
+/// P[h, r, c] = exp(scale * q.k + bias - lse), reduced in float32. Rows of weight 0, and rows whose
+/// lse is -infinity, count as probability 0. Reductions over no rows give 0. kv needs no values.
+/// The result does not depend on the number of threads. Errors as for attention().
 Status attention_scores(Context& context, const ScoreArgs& args);
 
 }  // namespace fovea

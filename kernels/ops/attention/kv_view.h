@@ -11,7 +11,7 @@ namespace fovea {
 /// t % page_tokens; element (kv head h, slot s, channel c) of a page is at
 /// page + (h * head_stride + s * token_stride + c) elements. A contiguous block (the key part of
 /// a fused qkv product, say) is one page with page_tokens >= length. Values may have strides of
-/// their own.
+/// their own. Fastest to read: token_stride == head_dim, page_tokens a multiple of 64.
 struct KvView {
   const std::byte* const* key_pages = nullptr;
   const std::byte* const* value_pages = nullptr;

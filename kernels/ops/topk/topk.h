@@ -17,6 +17,7 @@ std::vector<std::int32_t> top_k_ascending(std::span<const float> scores, std::in
 std::vector<std::int32_t> top_k_ranked(std::span<const float> scores, std::int64_t k);
 
 /// Index of the largest value, the first among equals; NaN is never chosen unless all are NaN.
+/// -1 for no values.
 std::int32_t arg_max(std::span<const float> values);
 
 }  // namespace fovea
