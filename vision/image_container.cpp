@@ -110,9 +110,20 @@ class JpegWalker {
       if (*length < 2) return damaged("a JPEG segment without room for its length", after);
       FOVEA_CHECK(segment(marker, after + 2, *length - 2u));
       position = after + *length;
-      if (marker == 0xDA) position = skip_entropy_coded_data(position);
+      if (marker == 0xDA) {
+        const std::size_t begin = position;
+        position = skip_entropy_coded_data(begin);
+        coded_bytes_ += static_cast<std::int64_t>(position - begin);
+      }
     }
     if (scans_ == 0) return damaged("a JPEG file without a picture in it", bytes_.size());
+    // Every block takes at least one bit. Without this, a few hundred bytes that claim many pixels
+    // keep the decoder busy with pixels that are not there.
+    if (coded_bytes_ * 8 < blocks_) {
+      return damaged("a JPEG of " + std::to_string(blocks_) + " blocks with only " +
+                         std::to_string(coded_bytes_) + " bytes of picture data",
+                     bytes_.size());
+    }
     if (components_ == 4 && !adobe_) return other_kind("a CMYK JPEG without Adobe's marker");
     return info_;
   }
@@ -196,7 +207,28 @@ class JpegWalker {
     info_.height = *reader_.u16(offset + 1);
     info_.width = *reader_.u16(offset + 3);
     components_ = *reader_.u8(offset + 5);
-    return check_size(info_.width, info_.height, offset);
+    FOVEA_CHECK(check_size(info_.width, info_.height, offset));
+    if (size < 6 + 3 * static_cast<std::size_t>(components_)) {
+      return damaged("a JPEG frame header that is too short", offset);
+    }
+    int widest = 1, tallest = 1;
+    const auto sampling = [&](int component) {
+      return *reader_.u8(offset + 7 + 3 * static_cast<std::size_t>(component));
+    };
+    for (int component = 0; component < components_; ++component) {
+      const int across = sampling(component) >> 4, down = sampling(component) & 15;
+      if (across < 1 || across > 4 || down < 1 || down > 4) {
+        return damaged("a JPEG with an impossible sampling factor", offset);
+      }
+      widest = std::max(widest, across);
+      tallest = std::max(tallest, down);
+    }
+    for (int component = 0; component < components_; ++component) {
+      const std::int64_t columns = info_.width * (sampling(component) >> 4);
+      const std::int64_t rows = info_.height * (sampling(component) & 15);
+      blocks_ += (columns / widest + 7) / 8 * ((rows / tallest + 7) / 8);
+    }
+    return {};
   }
 
   Status huffman_tables(std::size_t offset, std::size_t size) const {
@@ -217,6 +249,8 @@ class JpegWalker {
   ByteReader reader_;
   ImageContainer info_{.format = ImageFormat::jpeg};
   std::int64_t scans_ = 0;
+  std::int64_t blocks_ = 0;       // of all components, at least
+  std::int64_t coded_bytes_ = 0;  // of all scans
   int components_ = 0;
   bool adobe_ = false;
 };

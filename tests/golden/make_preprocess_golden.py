@@ -14,6 +14,8 @@ import hashlib
 
 import json
 import pathlib
+import struct
+import zlib
 
 import numpy as np
 import PIL
@@ -125,6 +127,22 @@ def resized_cases() -> list:
     return cases
 
 
+def write_interlaced(path: pathlib.Path, pixels: np.ndarray) -> None:
+    """Adam7, which Pillow reads but does not write."""
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b""
+    for left, top, across, down in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4),
+                                    (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+        part = pixels[top::down, left::across]
+        if part.size:
+            rows += b"".join(b"\0" + row.tobytes() for row in part)
+    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 2, 0, 0, 1)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+    assert (np.asarray(Image.open(path)) == pixels).all()
+
+
 def write_pictures() -> list:
     """Every kind of file once, small. Returns [name, largest difference allowed]."""
     folder = FOLDER / "pictures"
@@ -155,6 +173,10 @@ def write_pictures() -> list:
     wide = pattern(18, 12, 11, 1)[..., 0].astype(np.uint16) * 256 + 77
     # The upper byte, as Pillow does for 16-bit colour; its grey 16 bits it would clip to white.
     write("grey_16_bits.png", Image.fromarray(wide), expected=Image.fromarray((wide >> 8).astype(np.uint8)).convert("RGB"))
+    interlaced = pattern(10, 9, 6)
+    write_interlaced(folder / "interlaced.png", interlaced)
+    Image.fromarray(interlaced).save(folder / "interlaced.png.expected.png", optimize=True)
+    kinds.append(["interlaced.png", 0])
     upright = smooth(14, 10)
     turned = Image.Exif()
     turned[0x0112] = 6

@@ -214,6 +214,9 @@ TEST(DecodeImage, a_small_file_with_large_claims_costs_little) {
   const std::string png =
       kPngSignature + png_header(10000, 9999) + png_chunk("IDAT", "") + png_chunk("IEND", "");
   EXPECT_EQ(decode_error(png).code, ErrorCode::bad_input);
+  const std::string jpeg = std::string("\xFF\xD8") + jpeg_frame(0xC0, 10000, 9999) + kJpegScan +
+                           std::string(1000, '\x55') + "\xFF\xD9";
+  EXPECT_EQ(decode_error(jpeg).code, ErrorCode::bad_input);
   // Deflate that grows 158-fold (each match: length 258, distance 1) stops at what one pixel needs.
   std::string deflate = "\x78\x01";
   std::uint64_t bits = 0;
