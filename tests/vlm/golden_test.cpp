@@ -5,9 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -24,11 +25,12 @@
 namespace fovea {
 namespace {
 
-// Rounding of float32 through a few layers stays well below this; a wrong mask, rotation, norm or
+// Rounding of float32 through these layers comes to 5e-6 at most where it was measured; another
+// order of summation (more lanes, more threads) may double that. A wrong mask, rotation, norm or
 // head mapping is thousands of times above it.
-constexpr double kFloat32Tolerance = 1e-5;
+constexpr double kFloat32Tolerance = 2e-5;
 // bfloat16 keeps 8 bits: 2^-9 of relative error per rounded number, which the sharp attention of
-// these models amplifies.
+// these models amplifies, to 2.4e-2 at most where it was measured.
 constexpr double kBfloat16Tolerance = 5e-2;
 // A lead smaller than this may be lost to rounding, so that another token is as good an answer.
 constexpr float kRoundingMargin = 1e-3f;
@@ -45,6 +47,13 @@ double relative_error(std::span<const float> actual, std::span<const float> expe
     norm += std::pow(static_cast<double>(expected[i]), 2);
   }
   return std::sqrt(difference / norm);
+}
+
+/// Writes a measured error into the test's XML report.
+void record(const std::string& name, double error) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.2e", error);
+  ::testing::Test::RecordProperty("relative_error_" + name, text.data());
 }
 
 /// One prompt and what transformers made of it.
@@ -142,6 +151,16 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
     return *model;
   }
 
+  static Question question_of(const Case& one) {
+    Question question;
+    question.raw_prompt = one.prompt;
+    question.keep_logits = true;
+    question.sampling.max_new_tokens = one.rows();
+    for (const std::string& picture : one.pictures)
+      question.images.push_back(load_picture(picture));
+    return question;
+  }
+
   /// Answers greedily through the whole of Fovea: file, preprocessing, tokenizer, networks.
   static std::optional<Answer> ask(const std::shared_ptr<const LlavaModel>& model, const Case& one,
                                    int threads) {
@@ -152,13 +171,7 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
       ADD_FAILURE() << session.error().to_string();
       return std::nullopt;
     }
-    Question question;
-    question.raw_prompt = one.prompt;
-    question.keep_logits = true;
-    question.sampling.max_new_tokens = one.rows();
-    for (const std::string& picture : one.pictures)
-      question.images.push_back(load_picture(picture));
-    auto answer = (*session)->ask(question);
+    auto answer = (*session)->ask(question_of(one));
     if (!answer) {
       ADD_FAILURE() << answer.error().to_string();
       return std::nullopt;
@@ -255,7 +268,7 @@ TEST_P(GoldenLlava, image_features_equal_transformers) {
     const double error =
         relative_error(image_features(context, *model, one.pictures), one.image_features);
     EXPECT_LT(error, kFloat32Tolerance) << one.name;
-    RecordProperty("relative_error_" + one.name, std::to_string(error));
+    record(one.name, error);
   }
 }
 
@@ -279,7 +292,7 @@ TEST_P(GoldenLlava, answers_equal_transformers_in_ids_logits_and_greedy_tokens) 
                 one.greedy_ids[static_cast<std::size_t>(t)])
           << "row " << t;
     }
-    RecordProperty("relative_error_" + one.name, std::to_string(worst));
+    record(one.name, worst);
   }
 }
 
@@ -320,6 +333,26 @@ TEST_P(GoldenLlava, threads_change_nothing_but_rounding) {
   }
 }
 
+TEST_P(GoldenLlava, asking_again_resumes_from_the_snapshot_and_changes_nothing) {
+  const auto model = load(DTypeChoice::f32, 1);
+  ASSERT_NE(model, nullptr);
+  auto session = Session::create(model, {.threads = 1});
+  ASSERT_OK(session);
+  for (const Case& one : cases_) {
+    SCOPED_TRACE(one.name);
+    const Question question = question_of(one);
+    for (int round = 0; round < 2; ++round) {
+      const auto answer = (*session)->ask(question);
+      ASSERT_OK(answer);
+      if (round == 1 && !one.pictures.empty()) {
+        EXPECT_GT(answer->prefix_reused, 0);
+      }
+      EXPECT_LT(relative_error(answer->logits, one.logits), kFloat32Tolerance) << "round " << round;
+      EXPECT_EQ(answer->token_ids, one.greedy_ids) << "round " << round;
+    }
+  }
+}
+
 // Fed with the reference's own tokens, so that one token won by rounding does not end the test.
 TEST_P(GoldenLlava, bfloat16_stays_close_to_float32) {
   const auto model = load(DTypeChoice::bf16, 2);
@@ -343,7 +376,7 @@ TEST_P(GoldenLlava, bfloat16_stays_close_to_float32) {
       worst = std::max(worst, relative_error(run.logits, one.row(t + 1)));
     }
     EXPECT_LT(worst, kBfloat16Tolerance);
-    RecordProperty("relative_error_" + one.name, std::to_string(worst));
+    record(one.name, worst);
   }
 }
 
