@@ -1,0 +1,141 @@
+// fovea bench: times of a known shape on random weights, each beside its floor.
+
+#include <cstdio>
+
+#include "app/bench_run.h"
+#include "app/commands.h"
+#include "app/exit_code.h"
+#include "app/interrupt.h"
+#include "app/model_folder.h"
+#include "app/report.h"
+#include "app/text.h"
+
+namespace fovea::app {
+namespace {
+
+constexpr std::uint64_t kWeightSeed = 20240229;
+
+Json optional_json(const std::optional<double>& value) {
+  return value ? Json(*value) : Json();
+}
+
+Json samples_json(const Samples& samples) {
+  Json json = Json::array();
+  for (const double ms : samples.ms) json.push(rounded_ms(ms));
+  return json;
+}
+
+Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPlan& plan,
+                const BenchResult& result) {
+  struct Row {
+    const char* name;
+    const Compared* compared;
+  };
+  const std::vector<Row> rows{{"vision_ms", result.vision ? &*result.vision : nullptr},
+                              {"prefill_ms", &result.prefill},
+                              {"decode_ms_per_token", &result.decode}};
+  Json floor = Json::object(), ratio = Json::object(), drift = Json::object(),
+       samples = Json::object(), floor_samples = Json::object();
+  for (const auto& [name, compared] : rows) {
+    const bool there = compared != nullptr;
+    floor.set(name, there ? Json(rounded_ms(compared->floor.median())) : Json());
+    ratio.set(name, there ? optional_json(compared->ratio()) : Json());
+    drift.set(name, there ? Json(compared->floor.drift()) : Json());
+    if (!there) continue;
+    samples.set(name, samples_json(compared->run));
+    floor_samples.set(name, samples_json(compared->floor));
+  }
+  samples.set("first_token_ms", samples_json(result.first_token));
+
+  Json run = Json::object();
+  run.set("shape", shape);
+  run.set("device", "cpu");
+  run.set("dtype", dtype_text(model.dtype()));
+  run.set("threads", plan.threads);
+  run.set("prune", "none");
+  run.set("vision_ms", result.vision ? Json(rounded_ms(result.vision->run.median())) : Json());
+  run.set("prefill_ms", rounded_ms(result.prefill.run.median()));
+  run.set("first_token_ms", rounded_ms(result.first_token.median()));
+  run.set("decode_ms_per_token", rounded_ms(result.decode.run.median()));
+  floor.set("product", result.floor_product);
+  run.set("floor", std::move(floor));
+  run.set("ratio", std::move(ratio));
+  run.set("floor_drift", std::move(drift));
+  run.set("peak_bytes", static_cast<std::int64_t>(result.peak_bytes));
+  run.set("prompt_tokens", plan.prompt_tokens);
+  run.set("new_tokens", plan.new_tokens);
+  run.set("repeat", plan.repeat);
+  run.set("decode_weight_bytes", static_cast<std::int64_t>(model.decoder().weight_bytes()));
+  run.set("read_bandwidth", result.bandwidth);
+  run.set("samples", std::move(samples));
+  run.set("floor_samples", std::move(floor_samples));
+  return run;
+}
+
+void print_row(const char* name, const Compared& compared, const std::string& rate) {
+  const std::string ratio =
+      compared.ratio() ? format("%6.2f", *compared.ratio())
+                       : format("none: the floor drifted by %.0f %%", 100 * compared.floor.drift());
+  print_text(format("%-20s %10.2f %10.2f   %s%s\n", name, compared.run.median(),
+                    compared.floor.median(), ratio.c_str(), rate.c_str()));
+}
+
+void print_bench(const std::string& shape, const LlavaModel& model, const BenchPlan& plan,
+                 const BenchResult& result) {
+  print_text(
+      format("%s, random weights, %s on the CPU with %d threads; prompt of %lld tokens, %d "
+             "new ones; median of %d\n",
+             shape.c_str(), dtype_text(model.dtype()), plan.threads,
+             static_cast<long long>(plan.prompt_tokens), plan.new_tokens, plan.repeat));
+  print_text(format("%-20s %10s %10s   %6s\n", "milliseconds", "time", "floor", "ratio"));
+  if (result.vision) print_row("tower, projector", *result.vision, "");
+  const double prefill_ms = result.prefill.run.median();
+  const double decode_ms = result.decode.run.median();
+  const auto rate = [](double tokens, double ms) {
+    return ms > 0 ? format("   (%.1f tokens a second)", 1e3 * tokens / ms) : std::string();
+  };
+  print_row("prefill", result.prefill, rate(static_cast<double>(plan.prompt_tokens), prefill_ms));
+  print_text(format("%-20s %10.2f\n", "to the first token", result.first_token.median()));
+  print_row("decode, a token", result.decode, rate(1, decode_ms));
+  print_text(
+      format("peak memory %s; a decoded token reads %s of weights, memory gives %s a second\n",
+             byte_text(static_cast<double>(result.peak_bytes)).c_str(),
+             byte_text(static_cast<double>(model.decoder().weight_bytes())).c_str(),
+             byte_text(result.bandwidth).c_str()));
+}
+
+}  // namespace
+
+int run_bench(const BenchOptions& options) {
+  const auto load = load_options(options.model);
+  if (!load) return report_error(load.error(), Blame::model);
+  const auto config = bench_shape(options.shape);
+  if (!config) return report_error(config.error());
+  BenchPlan plan;
+  plan.prompt_tokens =
+      options.prompt_tokens > 0 ? options.prompt_tokens : default_prompt_tokens(*config);
+  plan.new_tokens = options.new_tokens;
+  plan.repeat = options.repeat;
+  plan.threads = load->threads;
+  const auto model = LlavaModel::random(*config, *load, kWeightSeed);
+  if (!model) return report_error(model.error(), Blame::model);
+  if (!options.output.quiet && options.output.verbose) {
+    std::fprintf(stderr, "weights made in %.0f ms\n", (*model)->load_ms());
+  }
+  const auto result = run_bench_plan(**model, plan, &interrupted());
+  if (!result) return report_error(result.error());
+
+  if (options.output.json) {
+    Json json = Json::object();
+    json.set("runs", Json(Json::Array{bench_json(options.shape, **model, plan, *result)}));
+    json.set("version", version());
+    if (const auto written = write_json(options.output, json); !written) {
+      return report_error(written.error());
+    }
+  }
+  if (!options.output.json_on_stdout()) print_bench(options.shape, **model, plan, *result);
+  if (const auto flushed = finish_stdout(); !flushed) return report_error(flushed.error());
+  return kExitOk;
+}
+
+}  // namespace fovea::app

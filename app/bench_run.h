@@ -1,0 +1,56 @@
+#pragma once
+// Times a model on random weights and, between the runs, what this machine could do at best: the
+// same matrix products through the library alone, and reading the same bytes of weights.
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "vlm/llava_model.h"
+
+namespace fovea::app {
+
+struct BenchPlan {
+  std::int64_t prompt_tokens = 0;
+  int new_tokens = 0;
+  int repeat = 0;
+  int threads = 1;
+};
+
+/// Repeated measurements of one thing, in milliseconds.
+struct Samples {
+  std::vector<double> ms;
+  double median() const;
+  /// (largest - smallest) / smallest.
+  double drift() const;
+};
+
+/// A run and the floor measured before, between and after its repeats.
+struct Compared {
+  Samples run, floor;
+  /// Above this the machine was not quiet enough for a ratio to mean anything.
+  static constexpr double kMaxDrift = 0.10;
+  std::optional<double> ratio() const;
+};
+
+struct BenchResult {
+  std::optional<Compared> vision;  // tower and projector; none without a tower
+  Compared prefill;                // the prompt, through all layers, to logits
+  Samples first_token;             // preprocessing, tower, projector, prefill, first choice
+  Compared decode;                 // one token
+  std::string floor_product;       // whose products the prefill's floor is made of
+  double bandwidth = 0;            // bytes a second, median of the floor's measurements
+  std::uint64_t peak_bytes = 0;    // largest resident size before the first floor
+};
+
+/// Tokens of the prompt when nobody says: 35 of text, the picture's, 29 of text.
+std::int64_t default_prompt_tokens(const LlavaConfig& config);
+
+/// Errors: usage (a prompt shorter than the picture, or longer than the context), out_of_memory,
+/// cancelled.
+Result<BenchResult> run_bench_plan(const LlavaModel& model, const BenchPlan& plan,
+                                   const std::atomic<bool>* cancel);
+
+}  // namespace fovea::app
