@@ -40,6 +40,11 @@ Error unsupported(const ConfigFields& fields, const char* name, std::string mess
   return fields.error(name, std::move(message), ErrorCode::unsupported);
 }
 
+/// A text from the file, short enough for a message.
+std::string quoted(const std::string& text) {
+  return "\"" + text.substr(0, 60) + "\"";
+}
+
 /// A nested object, null when it is absent.
 Result<const Json*> object(const ConfigFields& fields, const char* name) {
   const Json* value = fields.find(name);
@@ -74,7 +79,8 @@ Status check_rope_kind(const ConfigFields& text, const char* name, const std::st
     FOVEA_TRY(const std::string kind, fields.text(key, "default"));
     if (kind != "default") {
       return unsupported(
-          fields, key, "rotary positions of type \"" + kind + "\"; only \"default\" is supported");
+          fields, key,
+          "rotary positions of type " + quoted(kind) + "; only \"default\" is supported");
     }
   }
   for (const auto& [key, value] : rope->as_object()) {
@@ -109,13 +115,13 @@ Result<DecoderConfig> parse_decoder(const Json* json, const std::string& file) {
   const ConfigFields text = fields_of(json, file, "text_config.");
   FOVEA_TRY(const std::string type, text.text("model_type", "llama"));
   if (type != "llama") {
-    return unsupported(text, "model_type", "a decoder of type \"" + type + "\"")
+    return unsupported(text, "model_type", "a decoder of type " + quoted(type))
         .with_remedy(kSupportedModels);
   }
   FOVEA_TRY(const std::string activation, text.text("hidden_act", "silu"));
   if (activation != "silu" && activation != "swish") {
     return unsupported(text, "hidden_act",
-                       "activation \"" + activation + "\"; only \"silu\" is supported");
+                       "activation " + quoted(activation) + "; only \"silu\" is supported");
   }
   FOVEA_TRY(const bool mlp_bias, text.boolean("mlp_bias", false));
   if (mlp_bias) return unsupported(text, "mlp_bias", "biases in the decoder's MLP");
@@ -175,8 +181,8 @@ Result<Activation> projector_activation(const ConfigFields& fields) {
   if (name == "relu") return Activation::relu;
   return unsupported(
       fields, "projector_hidden_act",
-      "activation \"" + name +
-          "\"; gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, silu and relu are supported");
+      "activation " + quoted(name) +
+          "; gelu, gelu_new, gelu_pytorch_tanh, quick_gelu, silu and relu are supported");
 }
 
 Status read_vision(const Json& json, const std::string& file, LlavaConfig& config) {
@@ -202,7 +208,7 @@ Status read_vision(const Json& json, const std::string& file, LlavaConfig& confi
   FOVEA_TRY(const std::string strategy, fields.text("vision_feature_select_strategy", "default"));
   if (strategy != "default" && strategy != "full") {
     return unsupported(fields, "vision_feature_select_strategy",
-                       "strategy \"" + strategy + "\"; default and full are supported");
+                       "strategy " + quoted(strategy) + "; default and full are supported");
   }
   config.drop_class_token = strategy == "default";
 
@@ -361,7 +367,7 @@ Status check_model_type(const ConfigFields& fields) {
         .with_remedy("Use the llava-hf conversion of it");
   }
   if (type != "llava") {
-    return unsupported(fields, "model_type", "a model of type \"" + type + "\"")
+    return unsupported(fields, "model_type", "a model of type " + quoted(type))
         .with_remedy(kSupportedModels);
   }
   if (has(fields, "quantization_config")) {

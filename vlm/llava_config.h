@@ -34,8 +34,8 @@ struct LlavaConfig {
   VitConfig vision;
   PreprocessConfig preprocess;
   std::int64_t image_token_id = 32000;
-  /// Hidden state of the tower that feeds the projector, as an index into its
-  /// layers + 1 hidden states: -2 becomes layers - 1, that is the output of all blocks but the last.
+  /// Hidden state of the tower that feeds the projector, as an index into its layers + 1 hidden
+  /// states: -2 becomes layers - 1, that is the output of all blocks but the last.
   int vision_run_layers = 23;
   bool drop_class_token = true;  // select strategy "default"; false for "full"
   Activation projector_activation = Activation::gelu_erf;
@@ -55,7 +55,8 @@ struct LlavaConfig {
 
 /// Reads config.json, generation_config.json, preprocessor_config.json or processor_config.json,
 /// chat_template.json / chat_template.jinja / tokenizer_config.json from a model folder. Values are
-/// untrusted: each is bounded, and bounded against the others. Errors: not_found, bad_model and
+/// untrusted: each is bounded, and bounded against the others. Without any preprocessing file,
+/// CLIP's own steps at the tower's size are assumed, and noted. Errors: not_found, bad_model and
 /// unsupported, naming file and field (unsupported: another model_type, rope scaling, an unknown
 /// activation, feature layers given as a list, ...).
 Result<LlavaConfig> read_llava_config(const std::string& folder);
@@ -73,8 +74,11 @@ struct LlavaNaming {
   std::string name;       // for reports
 };
 
-/// Finds the naming by the tensors that are there. Errors: bad_model, with the keys looked for.
 class WeightFiles;
+
+/// Finds the naming by the tensors that are there; lm_head is named whether it is there or not
+/// (tied embeddings need none). Errors: bad_model, with the keys looked for; unsupported, for the
+/// layout of the original LLaVA.
 Result<LlavaNaming> detect_llava_naming(const WeightFiles& files);
 
 }  // namespace fovea
