@@ -82,7 +82,7 @@ class Comparison:
         self.ids_equal = None if wanted_ids is None else wanted_ids == prompt_ids
 
         rows = len(self.token_ids)
-        if logits.shape != (rows, reference.vocabulary):
+        if rows == 0 or logits.shape != (rows, reference.vocabulary):
             raise CannotRun(f"--dump-logits has shape {logits.shape} for {rows} tokens")
         expected = reference.logits(prompt_ids + self.token_ids[:-1], pixels, rows).numpy()
         self.errors = numpy.linalg.norm(logits - expected, axis=1) / numpy.linalg.norm(expected, axis=1)

@@ -30,7 +30,6 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-IMAGE_SIZE = 56
 PATCH_SIZE = 14
 
 # The three ways in which the tensors of one and the same model are called. "saved" is what
@@ -61,6 +60,7 @@ class Recipe:
     tied: bool = False
     attention_bias: bool = False
 
+    image_size: int = 56
     vision_hidden_size: int = 32
     vision_intermediate_size: int = 64
     vision_layers: int = 4
@@ -79,8 +79,12 @@ class Recipe:
             parts.append("tied embeddings")
         if self.head_dim:
             parts.append(f"head_dim {self.head_dim}")
+        if self.attention_bias:
+            parts.append("attention biases")
         if self.feature_select != "default":
             parts.append("class token kept")
+        if self.image_size > 56:
+            parts.append(f"{visual_tokens(self)} visual tokens")
         return ", ".join(parts)
 
 
@@ -187,7 +191,7 @@ def model_config(recipe, pieces):
         num_attention_heads=recipe.heads,
         num_key_value_heads=recipe.kv_heads,
         head_dim=recipe.head_dim,
-        max_position_embeddings=512,
+        max_position_embeddings=2048 if recipe.image_size > 56 else 512,
         rms_norm_eps=recipe.rms_norm_eps,
         rope_parameters={"rope_type": "default", "rope_theta": recipe.rope_theta},
         tie_word_embeddings=recipe.tied,
@@ -199,7 +203,7 @@ def model_config(recipe, pieces):
         projection_dim=recipe.vision_hidden_size,
         num_hidden_layers=recipe.vision_layers,
         num_attention_heads=recipe.vision_heads,
-        image_size=IMAGE_SIZE,
+        image_size=recipe.image_size,
         patch_size=PATCH_SIZE,
         hidden_act=recipe.vision_act,
     )
@@ -216,7 +220,7 @@ def model_config(recipe, pieces):
 
 
 def visual_tokens(recipe):
-    return (IMAGE_SIZE // PATCH_SIZE) ** 2 + (1 if recipe.feature_select == "full" else 0)
+    return (recipe.image_size // PATCH_SIZE) ** 2 + (1 if recipe.feature_select == "full" else 0)
 
 
 def without_defaults(values, defaults, always):
@@ -262,9 +266,9 @@ def published_config(config, recipe, pieces):
     return top
 
 
-def image_processor_settings():
+def image_processor_settings(recipe):
     return {
-        "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE},
+        "crop_size": {"height": recipe.image_size, "width": recipe.image_size},
         "do_center_crop": True,
         "do_convert_rgb": True,
         "do_normalize": True,
@@ -275,7 +279,7 @@ def image_processor_settings():
         "image_std": [0.26862954, 0.26130258, 0.27577711],
         "resample": 3,
         "rescale_factor": 0.00392156862745098,
-        "size": {"shortest_edge": IMAGE_SIZE},
+        "size": {"shortest_edge": recipe.image_size},
     }
 
 
@@ -355,12 +359,12 @@ def write_checkpoint(recipe, folder, tokenizer_bytes):
 
     if recipe.config_generation == 4:
         write_json(folder / "config.json", published_config(config, recipe, pieces))
-        write_json(folder / "preprocessor_config.json", image_processor_settings())
+        write_json(folder / "preprocessor_config.json", image_processor_settings(recipe))
     else:
         if recipe.naming == "memory":  # the field's other spelling
             saved_config["image_token_id"] = saved_config.pop("image_token_index")
         write_json(folder / "config.json", saved_config)
-        processor = {"image_processor": image_processor_settings(), "processor_class": "LlavaProcessor"}
+        processor = {"image_processor": image_processor_settings(recipe), "processor_class": "LlavaProcessor"}
         processor.update({"image_token": "<image>", "patch_size": PATCH_SIZE, "num_additional_image_tokens": 1})
         processor["vision_feature_select_strategy"] = recipe.feature_select
         write_json(folder / "processor_config.json", processor)
@@ -378,7 +382,8 @@ def random_recipes(seed, count):
     for index in range(count):
         heads = choose.choice([2, 4, 6])
         kv_heads = heads if index % 2 == 0 else choose.choice([k for k in (1, 2, 3) if heads % k == 0 and k < heads])
-        head_dim = choose.choice([8, 12, 16, 20])
+        full_size = index % 5 == 3  # pictures and heads as large as LLaVA-1.5's
+        head_dim = choose.choice([64, 128] if full_size else [8, 12, 16, 20])
         vision_heads = choose.choice([1, 2, 3])
         recipes.append(
             Recipe(
@@ -393,12 +398,13 @@ def random_recipes(seed, count):
                 layers=choose.choice([2, 3, 5]),
                 heads=heads,
                 kv_heads=kv_heads,
-                head_dim=choose.choice([None, 2 * head_dim]),
+                head_dim=None if full_size else choose.choice([None, 2 * head_dim]),
                 rope_theta=choose.choice([10000.0, 500000.0]),
                 rms_norm_eps=choose.choice([1e-5, 1e-6]),
                 tied=index % 5 == 4,
                 attention_bias=index % 7 == 5,
-                vision_hidden_size=vision_heads * choose.choice([12, 16, 32]),
+                image_size=336 if full_size else 56,
+                vision_hidden_size=vision_heads * (64 if full_size else choose.choice([12, 16, 32])),
                 vision_layers=choose.choice([2, 3, 4]),
                 vision_heads=vision_heads,
                 vision_act=choose.choice(["quick_gelu", "gelu"]),
