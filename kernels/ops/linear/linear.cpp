@@ -6,15 +6,27 @@
 
 #include "kernels/ops/common/checks.h"
 #include "kernels/ops/linear/packed_weight.h"
+#ifdef FOVEA_ONEDNN
+#include "kernels/ops/linear/onednn_product.h"
+#endif
 
 namespace fovea {
 
 struct Linear::Impl {
   PackedWeight weight;
   Tensor bias;  // [outputs] f32, or empty
+#ifdef FOVEA_ONEDNN
+  std::unique_ptr<OnednnProduct> onednn;  // null where our own product does everything
+#endif
 };
 
 namespace {
+
+#ifdef FOVEA_ONEDNN
+// With fewer rows a product waits for the weight to arrive from memory, and oneDNN has nothing to
+// gain.
+constexpr std::int64_t kOnednnRows = 32;
+#endif
 
 bool is_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
@@ -77,6 +89,10 @@ Result<Linear> Linear::create(Context& context, ConstTensorView weight, ConstTen
   if (!bias.empty()) {
     FOVEA_TRY(impl->bias, copy_bias(bias));
   }
+#ifdef FOVEA_ONEDNN
+  impl->onednn =
+      OnednnProduct::create(impl->weight, impl->bias.empty() ? nullptr : impl->bias.as<float>());
+#endif
   Linear linear;
   linear.impl_ = std::move(impl);
   return linear;
@@ -99,6 +115,12 @@ Status Linear::apply(Context& context, ConstTensorView x, TensorView y,
   }
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView rounded, round_to_bf16(context, x));
+#ifdef FOVEA_ONEDNN
+  if (impl_->onednn && x.rows() >= kOnednnRows) {
+    FOVEA_TRY(const bool done, impl_->onednn->apply(context.threads, rounded, y, epilogue));
+    if (done) return {};
+  }
+#endif
   return packed_product(context, impl_->weight, rounded, bias, y, epilogue);
 }
 
@@ -119,6 +141,9 @@ std::string Linear::backend() const {
     case Arithmetic::bf16:
       return "fovea-bf16";
     case Arithmetic::bf16_dot:
+#ifdef FOVEA_ONEDNN
+      if (impl_->onednn) return "onednn-bf16";
+#endif
       return "fovea-bf16-dot";
   }
   return "none";

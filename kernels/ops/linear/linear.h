@@ -41,7 +41,8 @@ class Linear {
 
   /// x: [rows, inputs] f32; y: [rows, outputs] f32; both may have a row stride; x and y must not
   /// overlap. Any row count >= 0. The result of a row does not depend on the number of threads.
-  Status apply(Context& context, ConstTensorView x, TensorView y, const Epilogue& epilogue = {}) const;
+  Status apply(Context& context, ConstTensorView x, TensorView y,
+               const Epilogue& epilogue = {}) const;
 
   std::int64_t inputs() const;
   std::int64_t outputs() const;

@@ -18,15 +18,6 @@ constexpr std::int64_t kBlockInputs = 128;
 constexpr std::int64_t kUnitBytes = 4;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
 
-/// Asks for 2 MiB pages. Weights are read front to back, and the processor's prefetching stops at
-/// page ends: with 4 KiB pages one thread reads a third slower. Only a wish, so no error.
-void prefer_huge_pages(Tensor& tensor) {
-  auto begin = reinterpret_cast<std::uintptr_t>(tensor.view().data);
-  const std::uintptr_t end = (begin + tensor.bytes()) / kHugePage * kHugePage;
-  begin = (begin + kHugePage - 1) / kHugePage * kHugePage;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
-}
-
 /// What inputs are filled up to: whole units, and for AVX512_BF16 the blocks of oneDNN's layout.
 std::int64_t input_multiple(Arithmetic arithmetic) {
   switch (arithmetic) {
@@ -77,6 +68,13 @@ Status pack_panel(ConstTensorView weight, PackedWeight& packed, std::int64_t ind
 }
 
 }  // namespace
+
+void prefer_huge_pages(Tensor& tensor) {
+  auto begin = reinterpret_cast<std::uintptr_t>(tensor.view().data);
+  const std::uintptr_t end = (begin + tensor.bytes()) / kHugePage * kHugePage;
+  begin = (begin + kHugePage - 1) / kHugePage * kHugePage;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+}
 
 Result<PackedWeight> pack_weight(Context& context, ConstTensorView weight, Arithmetic arithmetic) {
   PackedWeight packed;

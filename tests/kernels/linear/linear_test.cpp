@@ -21,7 +21,7 @@ constexpr float kPoison = -12345.75f;
 /// Largest error allowed, as a part of sum |x w| + |bias| + |old y|. float32 sums of some thousand
 /// terms stay below 2e-6 of that; a product that rounds x to bfloat16 errs by 2^-9 in every term.
 double tolerance_of(const std::string& backend) {
-  return backend == "onednn-bf16" ? 2e-3 : 2e-6;
+  return backend == "fovea-f32" || backend == "fovea-bf16" ? 2e-6 : 2e-3;
 }
 
 /// Rows of floats with a stride, between guards and with poisoned gaps.
@@ -249,10 +249,16 @@ TEST_P(LinearProduct, results_do_not_depend_on_the_number_of_threads) {
       Rows many(c.rows, c.outputs, 0);
       expect_ok(packed_by_many.apply(context_, x.view(), many.view(), {Activation::silu, false}));
       for (std::int64_t row = 0; row < c.rows; ++row) {
-        ASSERT_EQ(std::memcmp(&one.at(row, 0), &many.at(row, 0),
-                              static_cast<std::size_t>(c.outputs) * sizeof(float)),
-                  0)
-            << threads << " threads, row " << row;
+        SCOPED_TRACE(std::to_string(threads) + " threads, row " + std::to_string(row));
+        if (linear.backend() == "onednn-bf16") {  // may cut sums by threads, and promises rounding
+          for (std::int64_t output = 0; output < c.outputs; ++output) {
+            ASSERT_NEAR(one.at(row, output), many.at(row, output), c.inputs * 0.3 * 1e-6);
+          }
+        } else {
+          ASSERT_EQ(std::memcmp(&one.at(row, 0), &many.at(row, 0),
+                                static_cast<std::size_t>(c.outputs) * sizeof(float)),
+                    0);
+        }
       }
     }
   }
