@@ -30,19 +30,19 @@ alignas(16) constexpr std::array<std::uint32_t, 64> kRound = {
 void add_blocks_portable(State& state, const std::byte* data, std::size_t blocks) {
   for (; blocks > 0; --blocks, data += 64) {
     std::array<std::uint32_t, 64> w;
-    for (int i = 0; i < 16; ++i) {
+    for (std::size_t i = 0; i < 16; ++i) {
       std::uint32_t word = 0;
       std::memcpy(&word, data + 4 * i, 4);
       w[i] = __builtin_bswap32(word);
     }
-    for (int i = 16; i < 64; ++i) {
+    for (std::size_t i = 16; i < 64; ++i) {
       const std::uint32_t a = w[i - 15];
       const std::uint32_t b = w[i - 2];
       w[i] = w[i - 16] + w[i - 7] + (std::rotr(a, 7) ^ std::rotr(a, 18) ^ (a >> 3)) +
              (std::rotr(b, 17) ^ std::rotr(b, 19) ^ (b >> 10));
     }
     auto [a, b, c, d, e, f, g, h] = state;
-    for (int i = 0; i < 64; ++i) {
+    for (std::size_t i = 0; i < 64; ++i) {
       const std::uint32_t t1 = h + (std::rotr(e, 6) ^ std::rotr(e, 11) ^ std::rotr(e, 25)) +
                                ((e & f) ^ (~e & g)) + kRound[i] + w[i];
       const std::uint32_t t2 =
@@ -50,7 +50,7 @@ void add_blocks_portable(State& state, const std::byte* data, std::size_t blocks
       h = g, g = f, f = e, e = d + t1, d = c, c = b, b = a, a = t1 + t2;
     }
     const State change = {a, b, c, d, e, f, g, h};
-    for (int i = 0; i < 8; ++i) state[i] += change[i];
+    for (std::size_t i = 0; i < 8; ++i) state[i] += change[i];
   }
 }
 
@@ -60,14 +60,14 @@ __attribute__((target("sha,sse4.1"))) void add_blocks_sha_ni(State& state, const
                                                              std::size_t blocks) {
   const __m128i big_endian = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
   // The instructions want the eight words as {a, b, e, f} and {c, d, g, h}, high to low.
-  const auto word = [&](int i) { return static_cast<int>(state[i]); };
+  const auto word = [&](std::size_t i) { return static_cast<int>(state[i]); };
   __m128i abef = _mm_set_epi32(word(0), word(1), word(4), word(5));
   __m128i cdgh = _mm_set_epi32(word(2), word(3), word(6), word(7));
   for (; blocks > 0; --blocks, data += 64) {
     const __m128i abef_before = abef;
     const __m128i cdgh_before = cdgh;
     __m128i w[4];
-    for (int group = 0; group < 16; ++group) {
+    for (std::size_t group = 0; group < 16; ++group) {
       __m128i& now = w[group % 4];  // holds the words of four groups ago
       if (group < 4) {
         const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(data + 16 * group));
