@@ -4,8 +4,9 @@
 #   bash tests/run.sh          what CI runs: every test on a release build, and the readers, pruning,
 #                              kernels and vision once more under AddressSanitizer and UBSan
 #   bash tests/run.sh --full   all of that, then for as long as it takes: parity with transformers on
-#                              fresh random checkpoints, longer fuzzing, accuracy of both bundled
-#                              models over assets/eval (written to tests/results/), benchmarks
+#                              fresh random checkpoints, every test under the sanitizers, longer
+#                              fuzzing, accuracy of both bundled models over assets/eval (written
+#                              to tests/results/), benchmarks
 #
 # Debian packages are installed only where some are missing (sudo only when not root). --full also
 # makes a Python environment in build/venv; PYTHON=... names one to use instead.
@@ -23,7 +24,7 @@ case "${1:-}" in
   "") ;;
   --full) full=yes ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     [[ $1 == --help || $1 == -h ]] && exit 0 || exit 2
     ;;
 esac
@@ -111,11 +112,23 @@ print(*(f"accuracy {run['accuracy']:.4f}  {run['prune']}" for run in kept), sep=
 END
 }
 
+test_everything_sanitized() {
+  cmake --build --preset debug -j "$jobs" &&
+    ctest --test-dir build/debug --output-on-failure -j "$jobs" -LE 'fuzz|repository'
+}
+
+fuzz() {  # fuzz NAME: five minutes, going on from what earlier runs found
+  local found=build/full/fuzz/$1
+  mkdir -p "$found"
+  "build/debug/tests/fuzz/$1_fuzz" -max_total_time=300 -seed="$RANDOM" -timeout=20 -rss_limit_mb=2048 \
+    -artifact_prefix="$found-" "$found" "tests/fuzz/corpus/$1"
+}
+
 run_everything() {
   mkdir -p build/full tests/results
   make_python
   step "Parity with transformers on random checkpoints" bash tests/parity/parity.sh --random --count 24
-  local model questions shape
+  local model questions shape harness name
   local -a samples=(assets/samples/*.png)
   for model in fovea-base fovea-guide; do
     step "Parity with transformers on $model" \
@@ -124,6 +137,11 @@ run_everything() {
       [[ $questions == *-labels.jsonl ]] && continue
       step "Accuracy of $model on $questions" record_accuracy "$model" "$questions"
     done
+  done
+  step "Every test under AddressSanitizer and UBSan" test_everything_sanitized
+  for harness in build/debug/tests/fuzz/*_fuzz; do
+    name=$(basename "$harness" _fuzz)
+    step "Fuzzing $name" fuzz "$name"
   done
   for shape in fovea-base llama-1.1b; do
     step "Benchmark of $shape" build/release/fovea bench --shape "$shape" --json "build/full/bench-$shape.json"
