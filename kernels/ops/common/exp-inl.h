@@ -34,12 +34,19 @@ HWY_INLINE V exp2_parts(D d, V f, V shifted) {
   return hn::Mul(p, hn::BitCast(d, hn::ShiftLeft<23>(hn::BitCast(bits, shifted))));
 }
 
+/// The larger of x and lowest; unlike Max this keeps NaN.
+template <class D, class V = hn::Vec<D>>
+HWY_INLINE V at_least(D d, V x, float lowest) {
+  const V limit = hn::Set(d, lowest);
+  return hn::IfThenElse(hn::Lt(x, limit), limit, x);
+}
+
 /// 2^x for x from -infinity to 127, with a relative error below 1.2e-7; exactly 1 for 0, exactly 0
 /// from -127 down, NaN for NaN.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE V exp2_lanes(D d, V x) {
   const V magic = hn::Set(d, kRoundToExponent);
-  const V clamped = hn::Max(hn::Set(d, -127.0f), x);  // in this order NaN passes on x86
+  const V clamped = at_least(d, x, -127.0f);
   const V shifted = hn::Add(clamped, magic);
   return exp2_parts(d, hn::Sub(clamped, hn::Sub(shifted, magic)), shifted);
 }
@@ -50,7 +57,7 @@ template <class D, class V = hn::Vec<D>>
 HWY_INLINE V exp_lanes(D d, V x) {
   const V magic = hn::Set(d, kRoundToExponent);
   const V log2_e = hn::Set(d, 1.44269504f);
-  const V clamped = hn::Max(hn::Set(d, -88.1f), x);
+  const V clamped = at_least(d, x, -88.1f);
   const V shifted = hn::MulAdd(clamped, log2_e, magic);
   // x log2(e) - n, with what the float32 constant lacks.
   const V f = hn::MulSub(clamped, log2_e, hn::Sub(shifted, magic));
