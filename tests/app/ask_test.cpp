@@ -44,7 +44,7 @@ TEST(Ask, json_follows_the_contract) {
   EXPECT_EQ(keys(at(json, {"timings_ms"})),
             (std::vector<std::string>{"load", "decode_image", "preprocess", "vision", "projector",
                                       "prefill", "first_token", "per_token", "total"}));
-  for (const auto& [name, value] : at(json, {"timings_ms"}).as_object()) {
+  for (const auto& [name, value] : members(at(json, {"timings_ms"}))) {
     ASSERT_TRUE(value.is_number()) << name;
     EXPECT_GE(value.as_double(), 0.0) << name;
   }

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -110,6 +111,11 @@ inline Json at(const Json& json, const std::vector<std::string>& path) {
     }
   }
   return *here;
+}
+
+/// A copy of an object's members, safe to loop over where the object is a temporary.
+inline Json::Object members(const Json& json) {
+  return json.is_object() ? json.as_object() : Json::Object();
 }
 
 /// A command that must fail: its exit code, one line on stderr that holds `says`, nothing on

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <set>
 #include <sstream>
 
 #include "command.h"
@@ -75,7 +76,7 @@ TEST_F(Eval, json_follows_the_contract) {
   EXPECT_EQ(at(run, {"failed"}).as_int(), 0);
   double right = 0;
   std::int64_t counted = 0;
-  for (const auto& [category, accuracy] : at(run, {"by_category"}).as_object()) {
+  for (const auto& [category, accuracy] : members(at(run, {"by_category"}))) {
     const std::int64_t questions = at(run, {"category_counts", category, "questions"}).as_int();
     right += accuracy.as_double() * static_cast<double>(questions);
     counted += questions;

@@ -14,8 +14,8 @@ TEST(Inspect, tells_what_the_bundled_model_holds) {
   EXPECT_GE(at(json, {"config", "decoder", "layers"}).as_int(), 12);
   EXPECT_EQ(at(json, {"chat_template"}).as_string(), "llava-1.5");
   std::int64_t tensors = 0, parts = 0;
-  for (const auto& [dtype, count] : at(json, {"dtypes"}).as_object()) tensors += count.as_int();
-  for (const auto& [part, count] : at(json, {"parts"}).as_object()) {
+  for (const auto& [dtype, count] : members(at(json, {"dtypes"}))) tensors += count.as_int();
+  for (const auto& [part, count] : members(at(json, {"parts"}))) {
     parts += at(count, {"tensors"}).as_int();
   }
   EXPECT_EQ(tensors, parts) << "each tensor belongs to one part";

@@ -1,0 +1,65 @@
+"""Makes tests/golden/fovea-base/answers.jsonl: what transformers answers with the bundled model.
+
+    python3 tests/golden/make_bundled_golden.py     (needs torch, transformers 5, Pillow)
+
+100 held-out questions, evenly spread over assets/eval/emoji-world.jsonl, each answered greedily in
+float32 by the model's own processor (its chat template, its tokenizer, the Pillow image backend).
+One JSON object a line: question_id, image, text, prompt_token_ids, token_ids (the end token
+included), answer, and margin: the smallest lead of a chosen token over the next, over the answer.
+Run it again whenever the bundled model changes.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoProcessor
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE.parent / "parity"))
+from reference import load_float32, margins  # noqa: E402
+
+QUESTIONS = 100
+NEW_TOKENS = 48
+
+
+@torch.inference_mode()
+def answer(model, processor, image, text):
+    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
+    prompt = processor.apply_chat_template(turn, add_generation_prompt=True)
+    inputs = processor(images=image, text=prompt, return_tensors="pt")
+    out = model.generate(
+        **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, output_logits=True, return_dict_in_generate=True
+    )
+    prompt_ids = inputs["input_ids"][0].tolist()
+    token_ids = out.sequences[0, len(prompt_ids) :].tolist()
+    return {
+        "prompt_token_ids": prompt_ids,
+        "token_ids": token_ids,
+        "answer": processor.tokenizer.decode(token_ids, skip_special_tokens=True).strip(),
+        "margin": round(margins(torch.cat(out.logits).float()).min().item(), 4),
+    }
+
+
+def main():
+    folder = ROOT / "assets/models/fovea-base"
+    questions = [json.loads(line) for line in (ROOT / "assets/eval/emoji-world.jsonl").read_text().splitlines()]
+    chosen = questions[:: len(questions) // QUESTIONS][:QUESTIONS]
+    processor = AutoProcessor.from_pretrained(folder, backend="pil")
+    model = load_float32(str(folder)).eval()
+    lines = []
+    for question in chosen:
+        image = Image.open(ROOT / "assets/eval/images" / question["image"]).convert("RGB")
+        kept = {key: question[key] for key in ("question_id", "image", "text")}
+        lines.append(kept | answer(model, processor, image, question["text"]))
+    out = HERE / "fovea-base/answers.jsonl"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    print(f"{len(lines)} answers, smallest margin {min(line['margin'] for line in lines)}")
+
+
+if __name__ == "__main__":
+    main()
