@@ -1,0 +1,145 @@
+#include "pruning/method.h"
+
+#include <algorithm>
+
+#include "pruning/methods/adaptinfer.h"
+#include "pruning/methods/baselines.h"
+#include "pruning/methods/fastv.h"
+#include "pruning/methods/himap.h"
+
+namespace fovea {
+
+namespace {
+
+/// The value of an option, or `fallback` where the user said nothing.
+std::string option_or(const MethodRequest& request, const char* name, const char* fallback) {
+  const auto found = request.options.find(name);
+  return found == request.options.end() ? fallback : found->second;
+}
+
+/// A policy that ranks by a score, with the request's adjustments.
+template <class P, class... Args>
+std::shared_ptr<Policy> scoring(const MethodRequest& request, Args&&... args) {
+  auto policy = std::make_shared<P>(std::forward<Args>(args)...);
+  for (const auto& adjustment : request.adjustments) policy->add_adjustment(adjustment);
+  return policy;
+}
+
+Result<std::shared_ptr<Policy>> make_adaptinfer(const MethodRequest& request) {
+  const std::string weighting = option_or(request, "weighting", "text_prior");
+  return scoring<AdaptInfer>(request, request.schedule,
+                             weighting == "uniform"    ? TextWeighting::uniform
+                             : weighting == "last_row" ? TextWeighting::last_row
+                                                       : TextWeighting::text_prior);
+}
+
+Result<std::shared_ptr<Policy>> make_fastv(const MethodRequest& request) {
+  return scoring<FastV>(request, request.schedule);
+}
+
+Result<std::shared_ptr<Policy>> make_himap(const MethodRequest& request) {
+  return scoring<HiMap>(request, request.schedule);
+}
+
+Result<std::shared_ptr<Policy>> make_random(const MethodRequest& request) {
+  return scoring<RandomChoice>(request, request.schedule, request.seed);
+}
+
+Result<std::shared_ptr<Policy>> make_uniform(const MethodRequest& request) {
+  return scoring<UniformChoice>(request, request.schedule);
+}
+
+const std::vector<Method>& table() {
+  static const std::vector<Method> rows{
+      {"adaptinfer",
+       "2508.06084",
+       "attention of the text, each word weighted by its ties to others",
+       adaptinfer_presets,
+       kAdaptInferDefaultPreset,
+       CutSide::after,
+       {{"weighting", "text_prior|uniform|last_row", "how text rows count (default text_prior)"}},
+       make_adaptinfer},
+      {"fastv",
+       "2403.06764",
+       "attention of the last prompt token, one cut",
+       fastv_presets,
+       kFastVDefaultPreset,
+       CutSide::before,
+       {},
+       make_fastv},
+      {"himap",
+       "2503.13108",
+       "attention of the text, then of the picture itself",
+       himap_presets,
+       kHiMapDefaultPreset,
+       CutSide::before,
+       {},
+       make_himap},
+      {"random",
+       "",
+       "drawn by lot: a yardstick",
+       baseline_presets,
+       kBaselineDefaultPreset,
+       CutSide::before,
+       {},
+       make_random},
+      {"uniform",
+       "",
+       "at even distances: a yardstick",
+       baseline_presets,
+       kBaselineDefaultPreset,
+       CutSide::before,
+       {},
+       make_uniform},
+  };
+  return rows;
+}
+
+bool takes_value(const MethodOption& option, const std::string& value) {
+  const std::string values = "|" + std::string(option.values) + "|";
+  // An option whose values are no list (a number, a file) is checked by the method itself.
+  return values.find('|', 1) == values.size() - 1 ||
+         (!value.empty() && values.find("|" + value + "|") != std::string::npos);
+}
+
+}  // namespace
+
+std::span<const Method> methods() {
+  return table();
+}
+
+const Method* find_method(const std::string& name) {
+  const auto found = std::find_if(table().begin(), table().end(),
+                                  [&](const Method& method) { return name == method.name; });
+  return found == table().end() ? nullptr : &*found;
+}
+
+Result<std::shared_ptr<Policy>> make_policy(const MethodRequest& request) {
+  const Method* method = find_method(request.name);
+  if (method == nullptr) {
+    std::string names;
+    for (const Method& known : table())
+      names += (names.empty() ? "" : ", ") + std::string(known.name);
+    return make_error(ErrorCode::usage, "no pruning method is called \"" + request.name + "\"")
+        .in_field("--prune")
+        .with_remedy("There are: " + names);
+  }
+  for (const auto& [name, value] : request.options) {
+    const auto option = std::find_if(method->options.begin(), method->options.end(),
+                                     [&](const MethodOption& known) { return name == known.name; });
+    if (option == method->options.end()) {
+      return make_error(ErrorCode::usage,
+                        std::string(method->name) + " has no option \"" + name + "\"")
+          .in_field("--prune-option");
+    }
+    if (!takes_value(*option, value)) {
+      return make_error(ErrorCode::usage, "option \"" + name + "\" of " + method->name +
+                                              " does not take \"" + value + "\"")
+          .in_field("--prune-option")
+          .with_remedy("It takes " + std::string(option->values));
+    }
+  }
+  return method->make(request);
+}
+
+}  // namespace fovea
