@@ -7,14 +7,15 @@
 #include <filesystem>
 #include <set>
 
-#include "app/attention_map.h"
 #include "app/commands.h"
 #include "app/exit_code.h"
+#include "app/layer_list.h"
 #include "app/question_run.h"
 #include "app/report.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
 #include "kernels/base/npy.h"
+#include "vlm/attention_map.h"
 
 namespace fovea::app {
 namespace {

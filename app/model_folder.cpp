@@ -1,63 +1,24 @@
 #include "app/model_folder.h"
 
-#include <cstdlib>
 #include <filesystem>
 
 #include "kernels/base/parallel.h"
+#include "vlm/bundled.h"
 
 namespace fovea::app {
-namespace {
-
-namespace fs = std::filesystem;
-
-constexpr const char* kBundledModel = "fovea-base";
-constexpr int kFoldersAbove = 4;
-
-bool is_folder(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_directory(path, ignored);
-}
-
-}  // namespace
-
-std::vector<std::string> bundled_model_places(const std::string& executable,
-                                              const std::string& name) {
-  std::vector<std::string> places;
-  fs::path folder = fs::path(executable).parent_path();
-  places.push_back((folder.parent_path() / "share" / "fovea" / "models" / name).string());
-  for (int level = 0; level < kFoldersAbove && folder.has_relative_path(); ++level) {
-    places.push_back((folder / "assets" / "models" / name).string());
-    folder = folder.parent_path();
-  }
-  return places;
-}
 
 Result<std::string> find_model_folder(const ModelOptions& options) {
-  if (!options.model.empty()) {
-    if (is_folder(options.model)) return options.model;
-    return make_error(ErrorCode::not_found, "there is no model folder of this name")
-        .in_file(options.model)
-        .with_remedy("--model takes the folder that holds config.json and the weights");
-  }
-  const char* named = std::getenv("FOVEA_MODEL");
-  if (named != nullptr && *named != '\0') {
-    if (is_folder(named)) return std::string(named);
-    return make_error(ErrorCode::not_found, "FOVEA_MODEL names a folder that is not there")
-        .in_file(named);
+  if (options.model.empty()) {
+    auto folder = default_model_folder();
+    if (folder) return folder;
+    return std::move(folder).error().with_remedy(
+        "Name a model folder with --model DIR or in the environment as FOVEA_MODEL");
   }
   std::error_code failure;
-  const fs::path executable = fs::read_symlink("/proc/self/exe", failure);
-  std::string looked;
-  if (!failure) {
-    for (const std::string& place : bundled_model_places(executable.string(), kBundledModel)) {
-      if (is_folder(place)) return place;
-      looked += (looked.empty() ? "" : ", ") + place;
-    }
-  }
-  return make_error(ErrorCode::not_found, "the bundled model " + std::string(kBundledModel) +
-                                              " was not found; looked at " +
-                                              (looked.empty() ? "nothing" : looked))
-      .with_remedy("Name a model folder with --model DIR or in the environment as FOVEA_MODEL");
+  if (std::filesystem::is_directory(options.model, failure)) return options.model;
+  return make_error(ErrorCode::not_found, "there is no model folder of this name")
+      .in_file(options.model)
+      .with_remedy("--model takes the folder that holds config.json and the weights");
 }
 
 Result<LoadOptions> load_options(const ModelOptions& options) {

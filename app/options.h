@@ -57,7 +57,7 @@ struct ChatOptions {
 struct HeatmapOptions {
   AskOptions ask;
   std::string out;            // folder
-  std::string layers;         // empty: the default of attention_map.h
+  std::string layers;         // empty: the default of layer_list.h
   std::string token = "all";  // all, or the index of one answer token
   bool per_token = false;     // one more overlay for each token
   std::string color_map = "turbo";

@@ -10,14 +10,6 @@
 namespace fovea::app {
 namespace {
 
-TEST(ModelFolder, installed_and_source_trees_are_both_looked_at) {
-  const auto installed = bundled_model_places("/usr/bin/fovea", "m");
-  EXPECT_EQ(installed.front(), "/usr/share/fovea/models/m");
-  const auto built = bundled_model_places("/home/u/fovea/build/release/fovea", "m");
-  EXPECT_NE(std::find(built.begin(), built.end(), "/home/u/fovea/assets/models/m"), built.end());
-  EXPECT_FALSE(bundled_model_places("/fovea", "m").empty());
-}
-
 TEST(ModelFolder, the_option_wins_over_the_environment) {
   const testing::TemporaryFolder folder;
   std::filesystem::create_directory(folder / "a");

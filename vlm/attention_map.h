@@ -2,19 +2,14 @@
 // Attention of answer tokens to the pictures, from a trace to one value per cell.
 
 #include <optional>
-#include <string>
 #include <vector>
 
 #include "vision/overlay.h"
 #include "vlm/trace.h"
 
-namespace fovea::app {
+namespace fovea {
 
-/// "all", "A-B" or a list such as "3,5,8-11"; empty: default_layers(). Ascending, each once.
-/// Errors: usage.
-Result<std::vector<int>> parse_layers(const std::string& text, int layers);
-
-/// The last two thirds.
+/// The last two thirds of a model's layers.
 std::vector<int> default_layers(int layers);
 
 /// What the chosen layers and answer tokens saw of one picture.
@@ -38,4 +33,4 @@ Result<std::vector<AttentionVolume>> collect_attention(Context& context, const T
 /// volume.tokens) of the values that are there; NaN where a cell was pruned before every layer.
 GridMap mean_map(const AttentionVolume& volume, std::optional<int> token = std::nullopt);
 
-}  // namespace fovea::app
+}  // namespace fovea

@@ -1,24 +1,14 @@
-#include "app/attention_map.h"
+#include "vlm/attention_map.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
-#include <set>
+#include <string>
 
-#include "app/text.h"
-
-namespace fovea::app {
+namespace fovea {
 namespace {
 
 constexpr std::int64_t kMaxValues = std::int64_t{1} << 28;  // 1 GiB of float32
-
-/// The whole of `text` as a number, or -1.
-int layer_number(std::string_view text) {
-  int value = -1;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size() ? value : -1;
-}
 
 /// An empty volume for each picture, with the grid and the rectangle its tokens span.
 std::vector<AttentionVolume> volumes_of(const SequenceLayout& layout) {
@@ -55,29 +45,6 @@ std::vector<int> default_layers(int layers) {
   return chosen;
 }
 
-Result<std::vector<int>> parse_layers(const std::string& text, int layers) {
-  if (text.empty()) return default_layers(layers);
-  std::set<int> chosen;
-  const std::string list = text == "all" ? "0-" + std::to_string(layers - 1) : text;
-  for (std::size_t begin = 0; begin <= list.size();) {
-    const std::size_t comma = std::min(list.find(',', begin), list.size());
-    const std::string_view part = std::string_view(list).substr(begin, comma - begin);
-    const std::size_t dash = part.find('-');
-    const int first = layer_number(part.substr(0, dash));
-    const int last = dash == std::string_view::npos ? first : layer_number(part.substr(dash + 1));
-    if (first < 0 || last < first || last >= layers) {
-      return make_error(ErrorCode::usage,
-                        format("\"%.60s\" names no layers of this model, which has 0 to %d",
-                               text.c_str(), layers - 1))
-          .in_field("--layers")
-          .with_remedy("Write all, A-B, or a list such as 3,5,8-11");
-    }
-    for (int layer = first; layer <= last; ++layer) chosen.insert(layer);
-    begin = comma + 1;
-  }
-  return std::vector<int>(chosen.begin(), chosen.end());
-}
-
 Result<std::vector<AttentionVolume>> collect_attention(Context& context, const Trace& trace,
                                                        const std::vector<int>& layers,
                                                        const std::vector<int>& tokens) {
@@ -92,11 +59,11 @@ Result<std::vector<AttentionVolume>> collect_attention(Context& context, const T
     volume.heads = trace.heads();
     total += static_cast<std::int64_t>(layers.size() * tokens.size()) * heads * volume.cells();
     if (total > kMaxValues) {
-      return make_error(ErrorCode::too_large,
-                        format("the maps of %zu layers, %d heads and %zu tokens take more than "
-                               "1 GiB",
-                               layers.size(), trace.heads(), tokens.size()))
-          .with_remedy("Choose fewer with --layers or --token");
+      return make_error(ErrorCode::too_large, "the maps of " + std::to_string(layers.size()) +
+                                                  " layers, " + std::to_string(heads) +
+                                                  " heads and " + std::to_string(tokens.size()) +
+                                                  " tokens take more than 1 GiB")
+          .with_remedy("Choose fewer layers or tokens");
     }
   }
   for (AttentionVolume& volume : volumes) {
@@ -156,4 +123,4 @@ GridMap mean_map(const AttentionVolume& volume, std::optional<int> token) {
   return mean;
 }
 
-}  // namespace fovea::app
+}  // namespace fovea

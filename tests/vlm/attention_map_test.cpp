@@ -1,11 +1,11 @@
-#include "app/attention_map.h"
+#include "vlm/attention_map.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
-namespace fovea::app {
+namespace fovea {
 namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -52,19 +52,6 @@ class NumberedTrace : public Trace {
   }
   SequenceLayout layout_;
 };
-
-TEST(AttentionMap, layers_are_read_as_all_ranges_and_lists) {
-  EXPECT_EQ(*parse_layers("all", 3), (std::vector<int>{0, 1, 2}));
-  EXPECT_EQ(*parse_layers("2-4", 6), (std::vector<int>{2, 3, 4}));
-  EXPECT_EQ(*parse_layers("5,1,2-3,2", 6), (std::vector<int>{1, 2, 3, 5}));
-  EXPECT_EQ(*parse_layers("", 6), default_layers(6));
-  for (const char* bad :
-       {"6", "-1", "3-2", "a", "1,", ",1", "1-", "1 2", "1--2", "0-99999999999"}) {
-    const auto layers = parse_layers(bad, 6);
-    ASSERT_FALSE(layers) << bad;
-    EXPECT_EQ(layers.error().code, ErrorCode::usage);
-  }
-}
 
 TEST(AttentionMap, default_layers_exist_in_models_of_any_depth) {
   for (int layers = 1; layers <= 40; ++layers) {
@@ -138,4 +125,4 @@ TEST(AttentionMap, pruned_cells_are_averaged_over_the_layers_that_saw_them) {
 }
 
 }  // namespace
-}  // namespace fovea::app
+}  // namespace fovea
