@@ -104,7 +104,9 @@ int run_chat(const ChatOptions& options) {
   if (!load) return report_error(load.error(), Blame::model);
   auto model = load_model(options.model);
   if (!model) return report_error(model.error(), Blame::model);
-  auto session = create_session(*model, load->threads, options.generation);
+  auto prune = make_prune_setup(options.prune.settings.front(), **model);
+  if (!prune) return report_error(prune.error());
+  auto session = create_session(*model, load->threads, options.generation, *prune);
   if (!session) return report_error(session.error(), Blame::model);
   if (interrupted()) return report_error(make_error(ErrorCode::cancelled, "stopped"));
   if (options.output.verbose) print_model_notes(**session);

@@ -185,7 +185,7 @@ Totals sum_up(const std::vector<EvalItem>& items, const std::vector<Outcome>& ou
   return totals;
 }
 
-Json totals_json(const Totals& totals) {
+Json totals_json(const Totals& totals, const std::string& setting) {
   Json by_category = Json::object(), counts = Json::object();
   for (const auto& [category, count] : totals.by_category) {
     by_category.set(category, count.accuracy());
@@ -195,7 +195,7 @@ Json totals_json(const Totals& totals) {
     counts.set(category, std::move(pair));
   }
   Json run = Json::object();
-  run.set("prune", "none");
+  run.set("prune", setting);
   run.set("accuracy", totals.all.accuracy());
   run.set("by_category", std::move(by_category));
   run.set("equivalent", totals.equivalent);
@@ -277,7 +277,10 @@ int run_eval(const EvalOptions& options) {
   if (!load) return report_error(load.error(), Blame::model);
   auto model = load_model(options.model);
   if (!model) return report_error(model.error(), Blame::model);
-  auto session = create_session(*model, load->threads, options.generation);
+  const PruneSetting& setting = options.prune.settings.front();
+  auto prune = make_prune_setup(setting, **model);
+  if (!prune) return report_error(prune.error());
+  auto session = create_session(*model, load->threads, options.generation, *prune);
   if (!session) return report_error(session.error(), Blame::model);
   if (options.output.verbose) print_model_notes(**session);
 
@@ -293,7 +296,7 @@ int run_eval(const EvalOptions& options) {
   }
   if (options.output.json) {
     Json json = Json::object();
-    json.set("runs", Json(Json::Array{totals_json(totals)}));
+    json.set("runs", Json(Json::Array{totals_json(totals, setting.name)}));
     json.set("questions", options.questions);
     json.set("model", model_json(**model, load->threads));
     json.set("version", version());

@@ -1,77 +1,17 @@
 #include "app/options.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <filesystem>
 #include <limits>
 
+#include "app/option_checks.h"
 #include "app/text.h"
 
 namespace fovea::app {
 namespace {
 
 constexpr const char* kVersion = FOVEA_VERSION;
-
-// ---- Checks of single values -------------------------------------------------------------------
-
-/// Accepts numbers in [low, high]. CLI::Range lets not-a-number through.
-CLI::Validator in_range(double low, double high) {
-  return CLI::Validator(
-      [=](std::string& text) -> std::string {
-        double value = 0;
-        if (CLI::detail::lexical_cast(text, value) && value >= low && value <= high) return {};
-        return "must be a number from " + CLI::detail::to_string(low) + " to " +
-               CLI::detail::to_string(high) + ", got " + text;
-      },
-      "");
-}
-
-/// Accepts decimal digits alone: CLI11 reads -1 as the largest unsigned number and cuts off what
-/// does not fit.
-CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
-  return CLI::Validator(
-      [=](std::string& text) -> std::string {
-        std::uint64_t value = 0;
-        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-        const bool whole = failure == std::errc() && end == text.data() + text.size();
-        if (whole && value >= low && value <= high) return {};
-        return "must be a whole number from " + std::to_string(low) + " to " +
-               std::to_string(high) + ", got " + text;
-      },
-      "");
-}
-
-CLI::Validator non_empty(const std::string& what) {
-  return CLI::Validator(
-      [=](std::string& text) -> std::string { return text.empty() ? what + " is empty" : ""; }, "");
-}
-
-CLI::Validator device_name() {
-  return CLI::Validator(
-      [](std::string& text) -> std::string {
-        if (text == "auto" || text == "cpu" || text == "cuda") return {};
-        const std::string prefix = "cuda:";
-        const bool indexed = text.rfind(prefix, 0) == 0 && text.size() > prefix.size() &&
-                             text.size() <= prefix.size() + 3 &&
-                             std::all_of(text.begin() + static_cast<std::ptrdiff_t>(prefix.size()),
-                                         text.end(), [](char c) { return c >= '0' && c <= '9'; });
-        return indexed ? "" : "must be auto, cpu, cuda or cuda:N, got " + text;
-      },
-      "");
-}
-
-CLI::Validator one_of(std::vector<std::string> choices) {
-  std::string list;
-  for (const std::string& choice : choices) list += (list.empty() ? "" : "|") + choice;
-  return CLI::Validator(
-      [=](std::string& text) -> std::string {
-        if (std::find(choices.begin(), choices.end(), text) != choices.end()) return {};
-        return "must be one of " + list + ", got " + text;
-      },
-      "");
-}
 
 // ---- Tables of options that commands share -----------------------------------------------------
 
@@ -174,6 +114,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
       ->excludes("--question");
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
+  add_prune_options(command, options.prune, SettingCount::one);
   add_json_option(command, options.output);
   add_talk_options(command, options.output);
 }
@@ -197,6 +138,7 @@ CLI::App& declare_chat(CLI::App& app, ChatOptions& options) {
   add_images_option(command, options.images, "Picture to begin with; may be given several times");
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
+  add_prune_options(command, options.prune, SettingCount::one);
   add_talk_options(command, options.output);
   return command;
 }
@@ -266,6 +208,7 @@ CLI::App& declare_eval(CLI::App& app, EvalOptions& options) {
       ->type_name("N");
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
+  add_prune_options(command, options.prune, SettingCount::one);
   add_json_option(command, options.output);
   add_talk_options(command, options.output);
   return command;
@@ -417,9 +360,11 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   ParsedLine line;
   if (chosen == "ask") {
     FOVEA_CHECK(check_ask(ask, chosen));
+    FOVEA_CHECK(read_prune_settings(ask.prune));
     FOVEA_CHECK(check_json_target(ask.output, chosen));
     line.command = ask;
   } else if (chosen == "chat") {
+    FOVEA_CHECK(read_prune_settings(chat.prune));
     line.command = chat;
   } else if (chosen == "inspect") {
     FOVEA_CHECK(check_json_target(inspect.output, chosen));
@@ -428,10 +373,12 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(check_json_target(bench.output, chosen));
     line.command = bench;
   } else if (chosen == "eval") {
+    FOVEA_CHECK(read_prune_settings(eval.prune));
     FOVEA_CHECK(check_json_target(eval.output, chosen));
     line.command = eval;
   } else {
     FOVEA_CHECK(check_ask(heatmap.ask, chosen));
+    FOVEA_CHECK(read_prune_settings(heatmap.ask.prune));
     FOVEA_CHECK(check_json_target(heatmap.ask.output, chosen));
     line.command = heatmap;
   }

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "app/prune_options.h"
 #include "kernels/base/error.h"
 
 namespace fovea::app {
@@ -41,6 +42,7 @@ struct AskOptions {
   ModelOptions model;
   OutputOptions output;
   GenerationOptions generation;
+  PruneOptions prune;
   std::vector<std::string> images;
   std::string question;  // "-": read from stdin
   std::optional<std::string> raw_prompt;
@@ -51,6 +53,7 @@ struct ChatOptions {
   ModelOptions model;
   OutputOptions output;
   GenerationOptions generation;
+  PruneOptions prune;
   std::vector<std::string> images;
 };
 
@@ -69,6 +72,7 @@ struct EvalOptions {
   ModelOptions model;
   OutputOptions output;
   GenerationOptions generation;
+  PruneOptions prune;
   std::string questions;
   std::string image_folder;  // empty: beside the questions
   std::string labels;        // empty: beside the questions

@@ -48,8 +48,11 @@ SamplingOptions sampling_options(const GenerationOptions& options) {
 }
 
 Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel> model,
-                                                int threads, const GenerationOptions& options) {
+                                                int threads, const GenerationOptions& options,
+                                                const PruneSetup& prune) {
   SessionOptions session;
+  session.policy = prune.policy;
+  session.positions = prune.positions;
   session.threads = threads;
   session.chat_template = options.chat_template;
   if (options.image_aspect == "pad") session.aspect = AspectMode::pad;
@@ -86,7 +89,10 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   run.model = *model;
   if (interrupted()) return report_error(stopped());
 
-  auto session = create_session(run.model, run.threads, options.generation);
+  auto prune = make_prune_setup(options.prune.settings.front(), *run.model);
+  if (!prune) return report_error(prune.error());
+  run.prune = std::move(*prune);
+  auto session = create_session(run.model, run.threads, options.generation, run.prune);
   if (!session) return report_error(session.error(), Blame::model);
   if (options.output.verbose) print_model_notes(**session);
 

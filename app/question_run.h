@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "app/options.h"
+#include "app/prune_setup.h"
 #include "vlm/session.h"
 
 namespace fovea::app {
@@ -15,6 +16,7 @@ struct QuestionRun {
   std::vector<std::shared_ptr<const Image>> images;
   std::string question;  // or the raw prompt
   int threads = 1;
+  PruneSetup prune;
   Answer answer;
 };
 
@@ -26,7 +28,8 @@ struct Keep {
 
 SamplingOptions sampling_options(const GenerationOptions& options);
 Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel> model,
-                                                int threads, const GenerationOptions& options);
+                                                int threads, const GenerationOptions& options,
+                                                const PruneSetup& prune);
 /// Errors: those of load_image, naming the file.
 Result<std::vector<std::shared_ptr<const Image>>> load_pictures(
     const std::vector<std::string>& files);

@@ -126,7 +126,7 @@ TEST(Options, what_this_version_lacks_is_said_plainly) {
         << message;
     EXPECT_NE(message.find("ask, chat"), std::string::npos) << message;
   }
-  for (const char* option : {"--prune", "--video", "--guide", "--format"}) {
+  for (const char* option : {"--video", "--format", "--magic"}) {
     EXPECT_EQ(refusal(ask_with({option, "x"})),
               "this version has no option " + std::string(option));
   }

@@ -1,0 +1,320 @@
+#include "app/prune_options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <set>
+
+#include "app/option_checks.h"
+#include "app/text.h"
+
+namespace fovea::app {
+namespace {
+
+constexpr int kMaxLayer = 9999;
+constexpr double kMaxTokens = 1e6;
+
+// ---- Values of keys ----------------------------------------------------------------------------
+
+template <class Number>
+bool read_number(const std::string& text, Number& value) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failure == std::errc() && end == text.data() + text.size();
+}
+
+Error bad_value(const std::string& wanted, const std::string& value) {
+  return make_error(ErrorCode::usage, format("must be %s, got %.60s", wanted.c_str(),
+                                             value.empty() ? "nothing" : value.c_str()));
+}
+
+/// Lists are written with commas, or with plus signs where a comma already divides settings.
+std::vector<std::string> list_items(const std::string& value) {
+  std::vector<std::string> items(1);
+  for (const char c : value) {
+    if (c == ',' || c == '+') {
+      items.emplace_back();
+    } else {
+      items.back() += c;
+    }
+  }
+  return items;
+}
+
+Status set_preset(PruneSetting& setting, const std::string& value) {
+  if (value.empty()) return bad_value("the name of one of the method's presets", value);
+  setting.request.schedule.preset = value;
+  return {};
+}
+
+Status set_layers(PruneSetting& setting, const std::string& value) {
+  std::vector<int> layers;
+  for (const std::string& item : list_items(value)) {
+    int layer = -1;
+    if (!read_number(item, layer) || layer < 0 || layer > kMaxLayer) {
+      return bad_value("layer numbers from 0 on, such as 1,3", value);
+    }
+    layers.push_back(layer);
+  }
+  setting.request.schedule.layers = std::move(layers);
+  return {};
+}
+
+Status set_keep(PruneSetting& setting, const std::string& value) {
+  std::vector<KeepCount> counts;
+  for (const std::string& item : list_items(value)) {
+    KeepCount count;
+    count.is_ratio = item.find('.') != std::string::npos;
+    const double most = count.is_ratio ? 1.0 : kMaxTokens;
+    const bool plain = item.find_first_not_of("0123456789.") == std::string::npos;
+    if (!plain || !read_number(item, count.value) || !(count.value <= most)) {
+      return bad_value("counts of tokens kept, or ratios with a point, such as 200,50 or 0.35",
+                       value);
+    }
+    counts.push_back(count);
+  }
+  setting.request.schedule.keep = std::move(counts);
+  return {};
+}
+
+Status set_budget(PruneSetting& setting, const std::string& value) {
+  double budget = 0;
+  if (!read_number(value, budget) || !(budget >= 0 && budget <= kMaxTokens)) {
+    return bad_value("the mean number of visual tokens entering each layer", value);
+  }
+  setting.request.schedule.budget = budget;
+  return {};
+}
+
+Status set_positions(PruneSetting& setting, const std::string& value) {
+  if (value != "original" && value != "compact") return bad_value("original or compact", value);
+  setting.positions = value == "compact" ? PositionMode::compact : PositionMode::original;
+  return {};
+}
+
+Status set_seed(PruneSetting& setting, const std::string& value) {
+  if (!read_number(value, setting.request.seed)) {
+    return bad_value("a whole number of at most 64 bits", value);
+  }
+  return {};
+}
+
+/// What a setting may say beside its method's own options; also declares --prune-KEY.
+struct Key {
+  const char* name;
+  const char* type;
+  const char* help;
+  Status (*set)(PruneSetting& setting, const std::string& value);
+};
+constexpr std::array<Key, 6> kKeys{{
+    {"preset", "NAME", "Layers and counts as published, moved to this model's depth and tokens",
+     set_preset},
+    {"layers", "LIST", "Layers at which the method cuts, counted from 0, such as 1,3", set_layers},
+    {"keep", "LIST", "Visual tokens kept at each cut: counts, or ratios such as 0.35", set_keep},
+    {"budget", "N", "Solve the counts for a mean of N visual tokens entering each layer",
+     set_budget},
+    {"positions", "MODE", "Positions after a cut: original or compact (default: the method's own)",
+     set_positions},
+    {"seed", "N", "Seed of methods that draw by lot (default 0)", set_seed},
+}};
+
+// ---- Settings ----------------------------------------------------------------------------------
+
+const Key* find_key(const std::string& name) {
+  const auto found =
+      std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& key) { return name == key.name; });
+  return found == kKeys.end() ? nullptr : &*found;
+}
+
+bool has_option(const Method& method, const std::string& name) {
+  return std::any_of(method.options.begin(), method.options.end(),
+                     [&](const MethodOption& option) { return name == option.name; });
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : ", ") + word;
+  return text;
+}
+
+Error unknown_method(const std::string& name) {
+  std::string names = "none";
+  for (const Method& method : methods()) names += ", " + std::string(method.name);
+  return make_error(ErrorCode::usage, format("no pruning method is called \"%.60s\"", name.c_str()))
+      .in_field("--prune")
+      .with_remedy("There are: " + names);
+}
+
+Error unknown_key(const Method& method, const std::string& name) {
+  std::vector<std::string> known;
+  for (const Key& key : kKeys) known.emplace_back(key.name);
+  for (const MethodOption& option : method.options) known.emplace_back(option.name);
+  return make_error(ErrorCode::usage,
+                    format("%s has no option \"%.60s\"", method.name, name.c_str()))
+      .in_field("--prune")
+      .with_remedy("It has: " + joined(known));
+}
+
+std::pair<std::string, std::string> key_and_value(const std::string& text) {
+  const std::size_t sign = text.find('=');
+  if (sign == std::string::npos) return {text, ""};
+  return {text.substr(0, sign), text.substr(sign + 1)};
+}
+
+}  // namespace
+
+Result<PruneSetting> read_prune_setting(const std::string& written, const PruneOptions& options) {
+  std::vector<std::string> parts(1);
+  for (const char c : written) {
+    if (c == ':') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  PruneSetting setting;
+  setting.name = written;
+  const std::string& name = parts.front();
+  if (name == "none") {
+    if (parts.size() == 1) return setting;
+    return make_error(ErrorCode::usage, "\"none\" takes no options").in_field("--prune");
+  }
+  const Method* method = find_method(name);
+  if (method == nullptr) return unknown_method(name);
+  setting.request.name = name;
+
+  for (const auto& [key, value] : options.shared) FOVEA_CHECK(find_key(key)->set(setting, value));
+  for (const auto& [key, value] : options.method_options) {
+    if (has_option(*method, key)) setting.request.options[key] = value;
+  }
+  std::set<std::string> said;
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const auto [key, value] = key_and_value(parts[i]);
+    if (parts[i].find('=') == std::string::npos || !said.insert(key).second) {
+      return make_error(
+                 ErrorCode::usage,
+                 format("\"%.60s\" is no KEY=VALUE that was not there before", parts[i].c_str()))
+          .in_field("--prune")
+          .with_remedy("Write a setting as NAME:KEY=VALUE:KEY=VALUE");
+    }
+    if (const Key* known = find_key(key)) {
+      if (const Status set = known->set(setting, value); !set) {
+        return make_error(ErrorCode::usage, key + " " + set.error().message).in_field("--prune");
+      }
+    } else if (has_option(*method, key)) {
+      setting.request.options[key] = value;
+    } else {
+      return unknown_key(*method, key);
+    }
+  }
+  FOVEA_CHECK(make_policy(setting.request));  // values of the method's own options
+  return setting;
+}
+
+Status read_prune_settings(PruneOptions& options) {
+  options.settings.clear();
+  for (const std::string& written : options.written) {
+    FOVEA_TRY(PruneSetting setting, read_prune_setting(written, options));
+    options.settings.push_back(std::move(setting));
+  }
+  if (options.settings.empty()) options.settings.emplace_back();
+
+  const auto any = [&](auto&& holds) {
+    return std::any_of(options.settings.begin(), options.settings.end(), holds);
+  };
+  if (!options.shared.empty() && !any([](const PruneSetting& s) { return s.prunes(); })) {
+    return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
+        .in_field("--prune-" + options.shared.begin()->first)
+        .with_remedy("Name a method with --prune");
+  }
+  for (const auto& [key, value] : options.method_options) {
+    if (any([&](const PruneSetting& s) { return s.request.options.contains(key); })) continue;
+    for (const PruneSetting& setting : options.settings) {
+      if (setting.prunes()) {
+        return unknown_key(*find_method(setting.request.name), key).in_field("--prune-option");
+      }
+    }
+    return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
+        .in_field("--prune-option")
+        .with_remedy("Name a method with --prune");
+  }
+  return {};
+}
+
+// ---- Declarations ------------------------------------------------------------------------------
+
+namespace {
+
+std::string methods_help() {
+  std::string text = "Pruning methods, their presets (* the default) and own options:\n";
+  for (const Method& method : methods()) {
+    text += format("  %-12s %s", method.name, method.summary);
+    if (*method.paper != '\0') text += format(" (arXiv %s)", method.paper);
+    text += "\n               presets:";
+    for (const SchedulePreset& preset : method.presets()) {
+      text += " " + preset.name + (preset.name == method.default_preset ? "*" : "");
+    }
+    text += "\n";
+    for (const MethodOption& option : method.options) {
+      text += format("               %s=%s: %s\n", option.name, option.values, option.meaning);
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount count) {
+  const std::string group = "Pruning";
+  const bool several = count == SettingCount::several;
+  auto* prune = command.add_option(
+      "--prune", options.written,
+      several ? "none, or a method below, alone or with its choices: NAME:KEY=VALUE:... with the "
+                "names of the options here as keys (fastv:layers=2:keep=144, lists with +); may be "
+                "given several times"
+              : "none, or a method below, alone or with its choices: NAME:KEY=VALUE:... with the "
+                "names of the options here as keys (fastv:layers=2:keep=144, lists with +)");
+  prune->allow_extra_args(false)->group(group)->type_name("SETTING");
+  if (!several) prune->expected(1);
+
+  for (const Key& key : kKeys) {
+    const auto* set = &key.set;
+    command
+        .add_option_function<std::string>(
+            "--prune-" + std::string(key.name),
+            [&options, name = std::string(key.name)](const std::string& value) {
+              options.shared[name] = value;
+            },
+            key.help)
+        ->check(CLI::Validator(
+            [set](std::string& value) -> std::string {
+              PruneSetting scratch;
+              const Status status = (*set)(scratch, value);
+              return status ? "" : status.error().message;
+            },
+            ""))
+        ->group(group)
+        ->type_name(key.type);
+  }
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--prune-option",
+          [&options](const std::vector<std::string>& words) {
+            for (const std::string& word : words) {
+              const auto [key, value] = key_and_value(word);
+              options.method_options[key] = value;
+            }
+          },
+          "An option of the method's own; may be given several times")
+      ->check(CLI::Validator(
+          [](std::string& word) -> std::string {
+            const std::size_t sign = word.find('=');
+            return sign == 0 || sign == std::string::npos ? "must be KEY=VALUE, got " + word : "";
+          },
+          ""))
+      ->allow_extra_args(false)
+      ->group(group)
+      ->type_name("KEY=VALUE");
+  command.footer(methods_help());
+}
+
+}  // namespace fovea::app

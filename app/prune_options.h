@@ -1,0 +1,54 @@
+#pragma once
+// How pruning is asked for. A setting is one method with its choices, written NAME[:KEY=VALUE...]
+// ("fastv:layers=2:keep=144"), so that one line can carry several; --prune-KEY says the same for
+// all settings of a line that do not say it themselves.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "kernels/base/error.h"
+#include "pruning/method.h"
+
+namespace CLI {
+class App;
+}
+
+namespace fovea::app {
+
+/// One setting, checked as far as that goes without a model and a prompt.
+struct PruneSetting {
+  std::string name = "none";              // as it was written: what tables and JSON call it
+  MethodRequest request;                  // its name is empty for "none"
+  std::optional<PositionMode> positions;  // the method's own when nobody says
+
+  bool prunes() const { return !request.name.empty(); }
+};
+
+/// What a line says about pruning.
+struct PruneOptions {
+  std::vector<std::string> written;                   // --prune, in order
+  std::map<std::string, std::string> shared;          // KEY and VALUE of each --prune-KEY
+  std::map<std::string, std::string> method_options;  // --prune-option KEY=VALUE
+
+  /// Filled by read_prune_settings(): at least one, "none" when the line does not say.
+  std::vector<PruneSetting> settings;
+};
+
+/// Whether one line may name several settings.
+enum class SettingCount { one, several };
+
+/// Declares --prune and its companions, and lists the methods below the command's help. `options`
+/// must outlive the parsing.
+void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount count);
+
+/// Reads one setting; what `options` says for all settings applies where the setting does not say
+/// it. Errors: usage, naming what there is (methods, keys, a method's own options, values).
+Result<PruneSetting> read_prune_setting(const std::string& written, const PruneOptions& options);
+
+/// Fills options.settings from --prune. Errors: those of read_prune_setting, and usage for
+/// companions that no setting makes use of.
+Status read_prune_settings(PruneOptions& options);
+
+}  // namespace fovea::app

@@ -1,0 +1,184 @@
+#include "app/prune_options.h"
+
+#include <gtest/gtest.h>
+
+#include "app/options.h"
+
+namespace fovea::app {
+namespace {
+
+Result<PruneOptions> read(const std::vector<std::string>& more) {
+  std::vector<std::string> words{"ask", "--image", "a.png", "--question", "What?"};
+  words.insert(words.end(), more.begin(), more.end());
+  FOVEA_TRY(const ParsedLine line, parse_command_line(words));
+  return std::get<AskOptions>(*line.command).prune;
+}
+
+PruneSetting setting(const std::vector<std::string>& more) {
+  const auto options = read(more);
+  if (!options) {
+    ADD_FAILURE() << options.error().to_string();
+    return {};
+  }
+  EXPECT_EQ(options->settings.size(), 1U);
+  return options->settings.front();
+}
+
+Error refusal(const std::vector<std::string>& more) {
+  const auto options = read(more);
+  if (options) {
+    ADD_FAILURE() << more.back() << " was accepted";
+    return {};
+  }
+  EXPECT_EQ(options.error().code, ErrorCode::usage);
+  return options.error();
+}
+
+void expect_same(const PruneSetting& a, const PruneSetting& b) {
+  EXPECT_EQ(a.request.name, b.request.name);
+  EXPECT_EQ(a.request.schedule.preset, b.request.schedule.preset);
+  EXPECT_EQ(a.request.schedule.layers, b.request.schedule.layers);
+  EXPECT_EQ(a.request.schedule.budget, b.request.schedule.budget);
+  EXPECT_EQ(a.request.seed, b.request.seed);
+  EXPECT_EQ(a.request.options, b.request.options);
+  EXPECT_EQ(a.positions, b.positions);
+  ASSERT_EQ(a.request.schedule.keep.size(), b.request.schedule.keep.size());
+  for (std::size_t i = 0; i < a.request.schedule.keep.size(); ++i) {
+    EXPECT_EQ(a.request.schedule.keep[i].value, b.request.schedule.keep[i].value);
+    EXPECT_EQ(a.request.schedule.keep[i].is_ratio, b.request.schedule.keep[i].is_ratio);
+  }
+}
+
+TEST(PruneOptions, nothing_is_pruned_unless_asked_for) {
+  EXPECT_FALSE(setting({}).prunes());
+  EXPECT_EQ(setting({}).name, "none");
+  EXPECT_FALSE(setting({"--prune", "none"}).prunes());
+}
+
+TEST(PruneOptions, every_method_of_the_table_is_known_by_its_name) {
+  for (const Method& method : methods()) {
+    const PruneSetting one = setting({"--prune", method.name});
+    EXPECT_TRUE(one.prunes());
+    EXPECT_EQ(one.name, method.name);
+    EXPECT_EQ(one.request.name, method.name);
+    EXPECT_FALSE(one.positions.has_value());
+  }
+}
+
+TEST(PruneOptions, companions_say_what_a_setting_says_in_one_word) {
+  const PruneSetting spread =
+      setting({"--prune", "adaptinfer", "--prune-layers", "1,3", "--prune-keep", "200,0.25",
+               "--prune-budget", "96.5", "--prune-positions", "original", "--prune-seed", "7",
+               "--prune-option", "weighting=uniform"});
+  EXPECT_EQ(spread.request.schedule.layers, (std::vector<int>{1, 3}));
+  ASSERT_EQ(spread.request.schedule.keep.size(), 2U);
+  EXPECT_EQ(spread.request.schedule.keep[0].value, 200);
+  EXPECT_FALSE(spread.request.schedule.keep[0].is_ratio);
+  EXPECT_EQ(spread.request.schedule.keep[1].value, 0.25);
+  EXPECT_TRUE(spread.request.schedule.keep[1].is_ratio);
+  EXPECT_EQ(spread.request.schedule.budget, 96.5);
+  EXPECT_EQ(spread.positions, PositionMode::original);
+  EXPECT_EQ(spread.request.seed, 7U);
+  EXPECT_EQ(spread.request.options.at("weighting"), "uniform");
+
+  const std::string word =
+      "adaptinfer:layers=1+3:keep=200+0.25:budget=96.5:positions=original:seed=7:weighting=uniform";
+  const PruneSetting packed = setting({"--prune", word});
+  EXPECT_EQ(packed.name, word);
+  expect_same(spread, packed);
+}
+
+TEST(PruneOptions, what_a_setting_says_itself_wins) {
+  const PruneSetting one =
+      setting({"--prune", "adaptinfer:budget=64:positions=compact:weighting=uniform",
+               "--prune-budget", "192", "--prune-positions", "original", "--prune-option",
+               "weighting=last_row", "--prune-seed", "3"});
+  EXPECT_EQ(one.request.schedule.budget, 64);
+  EXPECT_EQ(one.positions, PositionMode::compact);
+  EXPECT_EQ(one.request.options.at("weighting"), "uniform");
+  EXPECT_EQ(one.request.seed, 3U);
+}
+
+TEST(PruneOptions, presets_go_by_their_names) {
+  EXPECT_EQ(setting({"--prune", "adaptinfer", "--prune-preset", "128"}).request.schedule.preset,
+            "128");
+  EXPECT_EQ(setting({"--prune", "adaptinfer:preset=64-13b"}).request.schedule.preset, "64-13b");
+}
+
+TEST(PruneOptions, an_unknown_method_is_answered_with_those_there_are) {
+  const Error error = refusal({"--prune", "magic"});
+  EXPECT_NE(error.message.find("magic"), std::string::npos);
+  EXPECT_EQ(error.field, "--prune");
+  EXPECT_NE(error.remedy.find("none, adaptinfer, fastv"), std::string::npos) << error.remedy;
+  for (const char* name : {"", "Adaptinfer", " fastv", "adaptinfer,fastv"}) {
+    EXPECT_NE(refusal({"--prune", name}).remedy.find("adaptinfer"), std::string::npos) << name;
+  }
+}
+
+TEST(PruneOptions, an_unknown_option_is_answered_with_those_the_method_has) {
+  for (const auto& words : std::vector<std::vector<std::string>>{
+           {"--prune", "adaptinfer:magic=1"},
+           {"--prune", "adaptinfer", "--prune-option", "magic=1"}}) {
+    const Error error = refusal(words);
+    EXPECT_NE(error.message.find("adaptinfer has no option \"magic\""), std::string::npos);
+    EXPECT_NE(error.remedy.find("weighting"), std::string::npos);
+    EXPECT_NE(error.remedy.find("budget"), std::string::npos);
+  }
+  EXPECT_NE(refusal({"--prune", "adaptinfer:weighting=magic"}).remedy.find("last_row"),
+            std::string::npos);
+}
+
+TEST(PruneOptions, values_that_are_none_are_refused_by_name) {
+  const std::vector<std::pair<std::string, std::string>> cases{
+      {"layers", "x"},     {"layers", "1,,3"}, {"layers", "-1"},
+      {"layers", ""},      {"layers", "1.5"},  {"layers", "1, 3"},
+      {"layers", "99999"}, {"keep", "-5"},     {"keep", "1.5"},
+      {"keep", "x"},       {"keep", "50%"},    {"keep", ""},
+      {"keep", "1e3"},     {"keep", "nan"},    {"keep", "."},
+      {"keep", "1000001"}, {"budget", "-1"},   {"budget", "nan"},
+      {"budget", "inf"},   {"budget", ""},     {"positions", "x"},
+      {"positions", ""},   {"seed", "-1"},     {"seed", "1.5"},
+      {"seed", ""},        {"preset", ""},     {"seed", "18446744073709551616"}};
+  for (const auto& [key, value] : cases) {
+    const Error spread = refusal({"--prune", "fastv", "--prune-" + key, value});
+    EXPECT_NE(spread.message.find("--prune-" + key), std::string::npos)
+        << key << " " << value << ": " << spread.to_string();
+    const Error packed = refusal({"--prune", "fastv:" + key + "=" + value});
+    EXPECT_NE(packed.message.find(key + " must be"), std::string::npos) << packed.to_string();
+  }
+}
+
+TEST(PruneOptions, a_setting_that_is_malformed_is_refused) {
+  for (const char* word : {"fastv:", "fastv::", "fastv:keep", "fastv:keep=1:keep=2", "fastv:=1",
+                           "none:keep=3", ":fastv"}) {
+    EXPECT_EQ(refusal({"--prune", word}).field, "--prune") << word;
+  }
+}
+
+TEST(PruneOptions, companions_without_a_method_are_refused) {
+  EXPECT_EQ(refusal({"--prune-budget", "64"}).field, "--prune-budget");
+  EXPECT_EQ(refusal({"--prune", "none", "--prune-keep", "64"}).field, "--prune-keep");
+  EXPECT_EQ(refusal({"--prune-option", "weighting=uniform"}).field, "--prune-option");
+  EXPECT_NE(refusal({"--prune", "fastv", "--prune-option", "=1"}).message.find("KEY=VALUE"),
+            std::string::npos);
+  EXPECT_NE(refusal({"--prune", "fastv", "--prune-option", "x"}).message.find("KEY=VALUE"),
+            std::string::npos);
+}
+
+TEST(PruneOptions, one_question_has_one_setting) {
+  EXPECT_NE(refusal({"--prune", "fastv", "--prune", "random"}).message.find("--prune"),
+            std::string::npos);
+}
+
+TEST(PruneOptions, help_lists_methods_presets_and_their_own_options) {
+  for (const char* command : {"ask", "chat", "heatmap", "eval"}) {
+    const auto help = parse_command_line({command, "--help"});
+    ASSERT_TRUE(help);
+    for (const char* word : {"--prune-budget", "adaptinfer", "2508.06084", "64*", "last_row"}) {
+      EXPECT_NE(help->text.find(word), std::string::npos) << command << " " << word;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fovea::app
