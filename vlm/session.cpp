@@ -96,6 +96,18 @@ const LlavaModel& Session::model() const {
   return *impl_->model;
 }
 
+void Session::prune_with(std::shared_ptr<Policy> policy, std::optional<PositionMode> positions) {
+  impl_->options.policy = std::move(policy);
+  impl_->options.positions = positions;
+}
+
+void Session::forget_last_turn() {
+  if (impl_->turns.empty()) return;
+  const auto shown = static_cast<std::size_t>(impl_->turns.back().images);
+  impl_->turns.pop_back();
+  impl_->images.resize(impl_->images.size() - std::min(shown, impl_->images.size()));
+}
+
 void Session::reset() {
   impl_->turns.clear();
   impl_->images.clear();

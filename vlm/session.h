@@ -81,6 +81,13 @@ class Session {
   Result<Answer> ask(const Question& question, const TextCallback& on_text = {},
                      const std::atomic<bool>* cancel = nullptr);
 
+  /// How the questions from now on are pruned; a null policy prunes nothing.
+  void prune_with(std::shared_ptr<Policy> policy, std::optional<PositionMode> positions = {});
+
+  /// Forgets the last turn, so that its question can be asked again in the same place of the
+  /// conversation (with other pruning, say). Without any turn nothing happens.
+  void forget_last_turn();
+
   /// Forgets the conversation and the cached pictures.
   void reset();
 

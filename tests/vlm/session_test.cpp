@@ -126,6 +126,37 @@ TEST(Session, a_later_turn_equals_the_whole_conversation_asked_at_once) {
   expect_same(ask(*other, next), later);
 }
 
+TEST(Session, a_turn_asked_again_with_other_pruning_equals_one_asked_so_at_once) {
+  const auto image = picture(30);
+  auto again = session();
+  ask(*again, question("what is this", image));
+  Question second = question("where is it", nullptr);
+  second.continue_conversation = true;
+  const Answer whole = ask(*again, second);
+  again->forget_last_turn();
+  again->prune_with(adaptinfer());
+  const Answer pruned = ask(*again, second);
+  EXPECT_EQ(pruned.prompt_token_ids, whole.prompt_token_ids) << "the turn was not forgotten";
+  EXPECT_EQ(whole.pruning.stages.size(), 0U);
+  EXPECT_EQ(pruned.pruning.stages.size(), 2U);
+
+  auto direct = session();
+  ask(*direct, question("what is this", image));
+  direct->prune_with(adaptinfer());
+  expect_same(ask(*direct, second), pruned);
+}
+
+TEST(Session, forgetting_the_first_turn_forgets_its_picture) {
+  auto s = session();
+  s->forget_last_turn();
+  ask(*s, question("what is this", picture(10)));
+  s->forget_last_turn();
+  Question next = question("what is that", picture(20));
+  next.continue_conversation = true;
+  const Answer answer = ask(*s, next);
+  EXPECT_EQ(answer.pruning.initial, model()->config().visual_tokens_per_image());
+}
+
 TEST(Session, an_empty_question_is_refused) {
   auto s = session();
   const auto answer = s->ask(question(" \n", picture(1)));
