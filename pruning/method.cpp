@@ -6,6 +6,7 @@
 #include "pruning/methods/baselines.h"
 #include "pruning/methods/fastv.h"
 #include "pruning/methods/himap.h"
+#include "pruning/methods/sgl.h"
 
 namespace fovea {
 
@@ -39,6 +40,12 @@ Result<std::shared_ptr<Policy>> make_fastv(const MethodRequest& request) {
 
 Result<std::shared_ptr<Policy>> make_himap(const MethodRequest& request) {
   return scoring<HiMap>(request, request.schedule);
+}
+
+/// Without a guided session, which makes its own, the policy has no ranking and says so.
+Result<std::shared_ptr<Policy>> make_sgl(const MethodRequest& request) {
+  FOVEA_TRY(std::shared_ptr<Policy> policy, Sgl::make(request));
+  return policy;
 }
 
 Result<std::shared_ptr<Policy>> make_random(const MethodRequest& request) {
@@ -75,6 +82,15 @@ const std::vector<Method>& table() {
        CutSide::before,
        {},
        make_himap},
+      {"sgl",
+       "2412.03324",
+       "attention of a small model that answers first (needs --guide)",
+       sgl_presets,
+       kSglDefaultPreset,
+       CutSide::before,
+       {{"guide-layer", "F", "cut before layer int(F x layers) (default 0.4)"},
+        {"guide-ratio", "F", "keep int(F x visual tokens) (default 0.4)"}},
+       make_sgl},
       {"random",
        "",
        "drawn by lot: a yardstick",

@@ -1,0 +1,121 @@
+#include "pruning/methods/sgl.h"
+
+#include <charconv>
+#include <cmath>
+
+namespace fovea {
+
+namespace {
+
+struct PublishedPoint {
+  const char* name;
+  double layer, ratio;
+};
+constexpr PublishedPoint kPublished[] = {{"64", 0.4, 0.4}, {"35", 0.2, 0.2}, {"9", 0.05, 0.05}};
+
+/// The published points with the given fractions in place of their own, in layers and tokens of
+/// one model: fractions are cut off, not rounded, as the released code does.
+std::vector<SchedulePreset> points_for(int layers, std::int64_t visual, const SglCut& cut) {
+  std::vector<SchedulePreset> presets;
+  for (const PublishedPoint& point : kPublished) {
+    const auto layer = static_cast<int>(layers * cut.layer.value_or(point.layer));
+    const auto keep = std::floor(static_cast<double>(visual) * cut.ratio.value_or(point.ratio));
+    presets.push_back({point.name, layers, visual, {{layer, {keep, false}}}});
+  }
+  return presets;
+}
+
+/// The value of an option, if it was given.
+Result<std::optional<double>> fraction_option(const MethodRequest& request, const char* name) {
+  const auto found = request.options.find(name);
+  if (found == request.options.end()) return std::optional<double>();
+  const std::string& text = found->second;
+  double value = -1;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (failure != std::errc() || end != text.data() + text.size() || !(value >= 0 && value <= 1)) {
+    return make_error(ErrorCode::usage, "expected a fraction from 0 to 1, found \"" + text + "\"")
+        .in_field("--" + std::string(name));
+  }
+  return std::optional<double>(value);
+}
+
+/// True when both tokens show the same cell of the same picture, give or take a quarter of a cell
+/// (two models may round their resizing differently).
+bool same_place(const VisualToken& a, const VisualToken& b) {
+  const auto near = [](float x, float y, float cell) { return std::abs(x - y) <= 0.25F * cell; };
+  return a.image == b.image && a.frame == b.frame && a.tile == b.tile && a.row == b.row &&
+         a.col == b.col && near(a.x, b.x, b.width) && near(a.y, b.y, b.height) &&
+         near(a.width, b.width, b.width) && near(a.height, b.height, b.height);
+}
+
+}  // namespace
+
+const std::vector<SchedulePreset>& sgl_presets() {
+  static const std::vector<SchedulePreset> presets = points_for(48, 576, {});
+  return presets;
+}
+
+Result<std::shared_ptr<Sgl>> Sgl::make(const MethodRequest& request) {
+  SglCut cut;
+  FOVEA_TRY(cut.layer, fraction_option(request, "guide-layer"));
+  FOVEA_TRY(cut.ratio, fraction_option(request, "guide-ratio"));
+  auto policy = std::make_shared<Sgl>(request.schedule, cut);
+  for (const auto& adjustment : request.adjustments) policy->add_adjustment(adjustment);
+  return policy;
+}
+
+Status Sgl::check_ranking(const SequenceLayout& layout) const {
+  if (ranking_ == nullptr) {
+    return make_error(ErrorCode::usage,
+                      "sgl ranks visual tokens by what a small model attends to, and none is named")
+        .in_field("--prune")
+        .with_remedy("Name the small model with --guide DIR");
+  }
+  const char* const remedy =
+      "Choose a guide that cuts pictures into the same grid, resized the same way";
+  if (ranking_->importance.size() != layout.visual.size() ||
+      ranking_->tokens.size() != layout.visual.size()) {
+    return make_error(ErrorCode::usage, "the guide sees " +
+                                            std::to_string(ranking_->importance.size()) +
+                                            " visual tokens in this prompt, the model " +
+                                            std::to_string(layout.visual.size()))
+        .in_field("--guide")
+        .with_remedy(remedy);
+  }
+  for (std::size_t id = 0; id < layout.visual.size(); ++id) {
+    if (same_place(ranking_->tokens[id], layout.visual[id])) continue;
+    return make_error(ErrorCode::usage, "visual token " + std::to_string(id) +
+                                            " of the guide shows another part of the picture than "
+                                            "the model's")
+        .in_field("--guide")
+        .with_remedy(remedy);
+  }
+  return {};
+}
+
+Result<PruningPlan> Sgl::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
+  FOVEA_CHECK(check_ranking(layout));
+  const std::int64_t visual = layout.visual_count();
+  FOVEA_TRY(const auto stages,
+            resolve_schedule(request_, points_for(shape.layers, visual, cut_), kSglDefaultPreset,
+                             CutSide::before, shape.layers, visual));
+  PruningPlan plan;
+  plan.positions = PositionMode::original;
+  for (const ScheduleStage& stage : stages) {
+    plan.stages.push_back(
+        {.when = Hook::before_layer, .layer = stage.layer, .keep = stage.keep.tokens(visual)});
+  }
+  return plan;
+}
+
+Result<TensorView> Sgl::score(Context& context, int, StageInput& input) {
+  const auto ids = input.visual_ids();
+  FOVEA_TRY(const TensorView scores,
+            context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    scores.as<float>()[i] = ranking_->importance[static_cast<std::size_t>(ids[i])];
+  }
+  return scores;
+}
+
+}  // namespace fovea
