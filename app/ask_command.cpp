@@ -33,13 +33,13 @@ int run_ask(const AskOptions& options) {
     }
   }
   if (options.output.json) {
-    const Json json = answer_json(run.answer, *run.model, run.threads);
+    const Json json = answer_json(run.answer, run.prune.setting, *run.model, run.threads);
     if (const auto written = write_json(options.output, json); !written) {
       return report_error(written.error());
     }
   }
   if (!options.output.quiet && !options.output.json_on_stdout()) {
-    print_summary(run.answer, *run.model, run.threads);
+    print_summary(run.answer, run.prune.setting, *run.model, run.threads);
   }
   if (const auto flushed = finish_stdout(); !flushed) return report_error(flushed.error());
   return kExitOk;

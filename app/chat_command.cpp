@@ -24,8 +24,9 @@ constexpr const char* kHelp =
 
 class Conversation {
  public:
-  Conversation(const ChatOptions& options, Session& session, int threads)
-      : options_(options), session_(session), threads_(threads) {}
+  Conversation(const ChatOptions& options, const PruneSetting& setting, Session& session,
+               int threads)
+      : options_(options), setting_(setting), session_(session), threads_(threads) {}
 
   void show(std::vector<std::shared_ptr<const Image>> images) { pictures_ = std::move(images); }
 
@@ -84,10 +85,15 @@ class Conversation {
     pictures_.clear();
     begun_ = true;
     answer->timings.load = session_.model().load_ms();
-    if (options_.output.verbose) print_summary(*answer, session_.model(), threads_);
+    if (options_.output.verbose) {
+      print_summary(*answer, setting_, session_.model(), threads_);
+    } else if (setting_.prunes() && !options_.output.quiet) {
+      print_budget(*answer, setting_, session_.model());
+    }
   }
 
   const ChatOptions& options_;
+  const PruneSetting& setting_;
   Session& session_;
   int threads_;
   std::vector<std::shared_ptr<const Image>> pictures_;  // for the next question
@@ -111,7 +117,7 @@ int run_chat(const ChatOptions& options) {
   if (interrupted()) return report_error(make_error(ErrorCode::cancelled, "stopped"));
   if (options.output.verbose) print_model_notes(**session);
 
-  Conversation conversation(options, **session, load->threads);
+  Conversation conversation(options, prune->setting, **session, load->threads);
   conversation.show(std::move(*images));
   const bool terminal = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0;
   if (terminal && !options.output.quiet) {

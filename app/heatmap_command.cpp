@@ -244,13 +244,13 @@ int run_heatmap(const HeatmapOptions& options) {
 
   const OutputOptions& output = options.ask.output;
   if (output.json) {
-    Json json = answer_json(run.answer, *run.model, run.threads);
+    Json json = answer_json(run.answer, run.prune.setting, *run.model, run.threads);
     json.set("files", Json::array_of(*written));
     if (const auto status = write_json(output, json); !status) return report_error(status.error());
   }
   if (!output.json_on_stdout()) {
     for (const std::string& path : *written) print_text("wrote " + path + "\n");
-    if (!output.quiet) print_summary(run.answer, *run.model, run.threads);
+    if (!output.quiet) print_summary(run.answer, run.prune.setting, *run.model, run.threads);
   }
   if (const auto flushed = finish_stdout(); !flushed) return report_error(flushed.error());
   return kExitOk;

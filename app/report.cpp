@@ -5,10 +5,19 @@
 #include <cmath>
 #include <cstdio>
 
+#include "app/prune_report.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
 
 namespace fovea::app {
+
+namespace {
+
+int layers_of(const LlavaModel& model) {
+  return static_cast<int>(model.config().decoder.layers);
+}
+
+}  // namespace
 
 std::string version() {
   return FOVEA_VERSION;
@@ -39,30 +48,8 @@ Json model_json(const LlavaModel& model, int threads) {
   return json;
 }
 
-Json visual_tokens_json(const Answer& answer) {
-  Json stages = Json::array();
-  for (const StageRecord& stage : answer.pruning.stages) {
-    Json item = Json::object();
-    item.set("layer", stage.layer);
-    item.set("when", hook_name(stage.when));
-    item.set("kept", Json::array_of(stage.kept));
-    if (!stage.sources.empty()) {
-      Json sources = Json::array();
-      for (const auto& merged : stage.sources) sources.push(Json::array_of(merged));
-      item.set("sources", std::move(sources));
-    }
-    stages.push(std::move(item));
-  }
-  Json json = Json::object();
-  json.set("initial", answer.pruning.initial);
-  json.set("equivalent", answer.budget.equivalent);
-  json.set("entering_mean", answer.budget.entering_mean);
-  json.set("positions", answer.pruning.positions == PositionMode::compact ? "compact" : "original");
-  json.set("stages", std::move(stages));
-  return json;
-}
-
-Json answer_json(const Answer& answer, const LlavaModel& model, int threads) {
+Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
+                 int threads) {
   Json timings = Json::object();
   const Timings& t = answer.timings;
   timings.set("load", rounded_ms(t.load));
@@ -80,7 +67,7 @@ Json answer_json(const Answer& answer, const LlavaModel& model, int threads) {
   json.set("token_ids", Json::array_of(answer.token_ids));
   json.set("prompt_token_ids", Json::array_of(answer.prompt_token_ids));
   json.set("finish_reason", finish_reason_name(answer.finish_reason));
-  json.set("visual_tokens", visual_tokens_json(answer));
+  json.set("visual_tokens", visual_tokens_json(answer, setting, layers_of(model)));
   json.set("guide", Json());
   json.set("timings_ms", std::move(timings));
   json.set("model", model_json(model, threads));
@@ -88,15 +75,20 @@ Json answer_json(const Answer& answer, const LlavaModel& model, int threads) {
   return json;
 }
 
-void print_summary(const Answer& answer, const LlavaModel& model, int threads) {
+void print_budget(const Answer& answer, const PruneSetting& setting, const LlavaModel& model) {
+  for (const std::string& line : budget_lines(answer, setting, layers_of(model))) {
+    std::fprintf(stderr, "%s\n", line.c_str());
+  }
+}
+
+void print_summary(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
+                   int threads) {
   const Timings& t = answer.timings;
   std::string line = format("%zu tokens (%s), the first after %.0f ms", answer.token_ids.size(),
                             finish_reason_name(answer.finish_reason), t.first_token);
   if (t.per_token > 0) line += format(", then %.1f ms a token", t.per_token);
   std::fprintf(stderr, "%s, %.0f ms in all\n", line.c_str(), t.total);
-  std::fprintf(stderr, "visual tokens: %lld, equivalent %.1f, entering a layer %.1f on average\n",
-               static_cast<long long>(answer.pruning.initial), answer.budget.equivalent,
-               answer.budget.entering_mean);
+  print_budget(answer, setting, model);
   std::fprintf(stderr, "%s, %s on the CPU with %d thread%s, loaded in %.0f ms\n",
                model.config().model_id.c_str(), dtype_text(model.dtype()), threads,
                threads == 1 ? "" : "s", t.load);

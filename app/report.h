@@ -4,6 +4,7 @@
 #include <string>
 
 #include "app/options.h"
+#include "app/prune_options.h"
 #include "kernels/base/json.h"
 #include "vlm/session.h"
 
@@ -15,15 +16,17 @@ const char* dtype_text(LinearDType dtype);
 /// {"id", "sha256", "dtype", "device", "threads"} of a loaded model; the digest is null where the
 /// weights are random or too many to hash in passing.
 Json model_json(const LlavaModel& model, int threads);
-/// {"initial", "equivalent", "entering_mean", "positions", "stages"}.
-Json visual_tokens_json(const Answer& answer);
 /// The object of `fovea ask --json`.
-Json answer_json(const Answer& answer, const LlavaModel& model, int threads);
+Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
+                 int threads);
 
 /// Milliseconds to the microsecond: more digits are noise.
 double rounded_ms(double milliseconds);
-/// Two or three lines on stderr: tokens, times, visual tokens, and how the model ran.
-void print_summary(const Answer& answer, const LlavaModel& model, int threads);
+/// A few lines on stderr: tokens, times, what pruning kept and saved, and how the model ran.
+void print_summary(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
+                   int threads);
+/// Only what pruning kept and saved.
+void print_budget(const Answer& answer, const PruneSetting& setting, const LlavaModel& model);
 /// What --verbose adds before the run: template, model, and what its files made worth saying.
 void print_model_notes(const Session& session);
 

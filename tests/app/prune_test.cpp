@@ -107,12 +107,52 @@ TEST(Prune, schedules_that_do_not_fit_the_model_are_usage_errors) {
 
 TEST(Prune, a_conversation_prunes_every_turn) {
   std::vector<std::string> line{"chat",         "--model", base_model(), "--image",
-                                eval_picture(), "--prune", "fastv",      "--verbose"};
+                                eval_picture(), "--prune", "fastv"};
   const CommandResult result =
       run_fovea(line, {.text = kQuestion + "\nWhat colour is the circle?\n/quit\n"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  const std::string all = "entering a layer 576.0";
-  EXPECT_EQ(result.err.find(all), std::string::npos) << result.err;
+  const std::string kept = "fastv 50: before layer 1 keep 288";
+  const std::size_t first = result.err.find(kept);
+  ASSERT_NE(first, std::string::npos) << result.err;
+  EXPECT_NE(result.err.find(kept, first + 1), std::string::npos) << result.err;
+}
+
+TEST(Prune, the_budget_is_counted_against_the_unpruned_run) {
+  const Json plain = at(ask_json({}), {"visual_tokens"});
+  EXPECT_EQ(at(plain, {"prune"}).as_string(), "none");
+  EXPECT_EQ(at(plain, {"kv_bytes"}).as_int(), at(plain, {"kv_bytes_unpruned"}).as_int());
+  EXPECT_EQ(at(plain, {"prefill_flops"}).as_double(),
+            at(plain, {"prefill_flops_unpruned"}).as_double());
+  EXPECT_EQ(numbers(at(plain, {"entering"})), std::vector<std::int64_t>(12, 576));
+
+  const Json cut = at(ask_json({"--prune", "fastv:layers=3:keep=100"}), {"visual_tokens"});
+  EXPECT_EQ(at(cut, {"prune"}).as_string(), "fastv:layers=3:keep=100");
+  std::vector<std::int64_t> entering(12, 100);
+  std::fill_n(entering.begin(), 3, 576);
+  EXPECT_EQ(numbers(at(cut, {"entering"})), entering);
+  EXPECT_EQ(at(cut, {"kv_bytes_unpruned"}).as_int(), at(plain, {"kv_bytes"}).as_int());
+  // Nine layers lose 476 tokens of the 576 and the text's.
+  const std::int64_t a_token = at(plain, {"kv_bytes"}).as_int() - at(cut, {"kv_bytes"}).as_int();
+  EXPECT_EQ(a_token % (9 * 476), 0);
+  EXPECT_LT(at(cut, {"prefill_flops"}).as_double(), at(plain, {"prefill_flops"}).as_double());
+}
+
+TEST(Prune, a_preset_shows_where_it_was_moved_and_by_which_rule) {
+  const Json json = at(ask_json({"--prune", "adaptinfer"}), {"visual_tokens"});
+  EXPECT_EQ(at(json, {"schedule"}).as_string(), "adaptinfer 64");
+  EXPECT_NE(at(json, {"rule"}).as_string().find("round(l x 12/32)"), std::string::npos);
+  const CommandResult result = run_fovea(ask({"--prune", "adaptinfer"}));
+  EXPECT_NE(result.err.find("adaptinfer 64: after layer 1 keep 133, after layer 4 keep 27, after "
+                            "layer 8 keep 3 (compact positions)\n"),
+            std::string::npos)
+      << result.err;
+  EXPECT_NE(result.err.find("round(l x 12/32)"), std::string::npos) << result.err;
+  EXPECT_NE(result.err.find("keys and values"), std::string::npos) << result.err;
+  EXPECT_EQ(run_fovea(ask({"--prune", "adaptinfer", "--quiet"})).err, "");
+
+  const Json own = at(ask_json({"--prune", "adaptinfer:layers=1:keep=80"}), {"visual_tokens"});
+  EXPECT_EQ(at(own, {"schedule"}).as_string(), "adaptinfer with layers and counts of its own");
+  EXPECT_EQ(at(own, {"rule"}).as_string(), "");
 }
 
 }  // namespace
