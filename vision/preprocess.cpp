@@ -35,6 +35,9 @@ Status check_config(const PreprocessConfig& config) {
                                                               : good(config.resize_width) &&
                                                                     good(config.resize_height));
   const bool crop = !config.center_crop || (good(config.crop_width) && good(config.crop_height));
+  if (config.channels != 1 && config.channels != 3) {
+    return make_error(ErrorCode::usage, "pictures have 1 or 3 channels");
+  }
   if (resize && crop) return {};
   return make_error(ErrorCode::usage,
                     "preprocessing sizes must lie from 1 to " + std::to_string(kMaxConfiguredSide));
@@ -83,13 +86,15 @@ ChannelTable value_table(const PreprocessConfig& config) {
   return table;
 }
 
-/// Writes `part` at (left, top) of the [3, height, width] field; around it stand black pixels.
+/// Writes `part` at (left, top) of the [channels, height, width] field; around it stand black
+/// pixels.
 void write_values(Context& context, const Image& part, int left, int top, const ChannelTable& table,
                   PreparedImage& prepared) {
+  const auto channels = static_cast<std::size_t>(prepared.pixels.shape()[0]);
   const std::int64_t width = prepared.width, height = prepared.height;
   parallel_for(context.threads, height, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t y = begin; y < end; ++y) {
-      for (std::size_t channel = 0; channel < 3; ++channel) {
+      for (std::size_t channel = 0; channel < channels; ++channel) {
         const auto& values = table[channel];
         float* row =
             prepared.pixels.as<float>() + (static_cast<std::int64_t>(channel) * height + y) * width;
@@ -104,6 +109,19 @@ void write_values(Context& context, const Image& part, int left, int top, const 
       }
     }
   });
+}
+
+/// Luminance in all three channels: ITU-R 601-2 weights in units of 2^-16, rounded, as Pillow
+/// computes mode "L". A picture that is grey already stays as it is.
+Image grey_of(const Image& image) {
+  Image grey = image;
+  for (std::size_t i = 0; i + 2 < grey.rgb.size(); i += 3) {
+    std::uint8_t* pixel = &grey.rgb[i];
+    const auto luminance = static_cast<std::uint8_t>(
+        (19595U * pixel[0] + 38470U * pixel[1] + 7471U * pixel[2] + 0x8000U) >> 16);
+    pixel[0] = pixel[1] = pixel[2] = luminance;
+  }
+  return grey;
 }
 
 Result<PreparedImage> prepare(Context& context, const Image& image,
@@ -150,7 +168,8 @@ Result<PreparedImage> prepare(Context& context, const Image& image,
 
   FOVEA_TRY(const Image part, resample_window(context, sheet, static_cast<int>(width),
                                               static_cast<int>(height), config.resample, window));
-  FOVEA_TRY(prepared.pixels, Tensor::allocate({3, prepared.height, prepared.width}, DType::f32));
+  FOVEA_TRY(prepared.pixels,
+            Tensor::allocate({config.channels, prepared.height, prepared.width}, DType::f32));
   write_values(context, part, window.left - left, window.top - top, value_table(config), prepared);
 
   const double scale_x = static_cast<double>(sheet.width) / static_cast<double>(width);
@@ -173,7 +192,7 @@ Result<PreparedImage> preprocess(Context& context, const Image& image,
   FOVEA_CHECK(check_picture(image));
   FOVEA_CHECK(check_config(config));
   try {
-    return prepare(context, image, config);
+    return prepare(context, config.channels == 1 ? grey_of(image) : image, config);
   } catch (const std::bad_alloc&) {
     return no_memory();
   }

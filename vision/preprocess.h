@@ -1,6 +1,6 @@
 #pragma once
 // From a picture to the numbers a ViT reads, equal to Pillow's antialiased resampling and to the
-// order of steps of Hugging Face's CLIPImageProcessor.
+// order of steps of Hugging Face's CLIPImageProcessor, ViTImageProcessor and DeiTImageProcessor.
 
 #include <array>
 #include <optional>
@@ -21,6 +21,7 @@ enum class AspectMode {
 };
 
 struct PreprocessConfig {
+  int channels = 3;  // 1: the picture is made grey first, with the weights of Pillow's mode "L"
   bool resize = true;
   std::optional<int> shortest_edge = 336;  // keeps the aspect; or both of:
   int resize_width = 336, resize_height = 336;
@@ -35,13 +36,22 @@ struct PreprocessConfig {
   AspectMode aspect = AspectMode::crop;
 };
 
+/// What a preprocessor_config.json may leave unsaid because the model says it.
+struct PreprocessDefaults {
+  /// The image processor of a file that names none: CLIPImageProcessor, ViTImageProcessor, ...
+  std::string processor = "CLIPImageProcessor";
+  int channels = 3;  // of the model's pictures, 1 or 3
+};
+
 /// Reads preprocessor_config.json (or the `image_processor` part of processor_config.json). Absent
-/// fields take CLIPImageProcessor's defaults; unknown resample codes, lengths other than 3 and
-/// sizes outside 1..4096 are errors that name the field. `do_pad: true` selects AspectMode::pad.
-Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::string& file);
+/// fields take the defaults of the image processor (CLIP's, LLaVA's, ViT's or DeiT's); unknown
+/// resample codes, lists without one number per channel and sizes outside 1..4096 are errors that
+/// name the field. `do_pad: true` selects AspectMode::pad.
+Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::string& file,
+                                                 const PreprocessDefaults& defaults = {});
 
 struct PreparedImage {
-  Tensor pixels;  // [3, height, width] f32, normalised
+  Tensor pixels;  // [channels, height, width] f32, normalised
   int width = 0, height = 0;
   int source_width = 0, source_height = 0;
   /// Where the whole [height, width] field lies on the original picture.

@@ -54,26 +54,63 @@ Result<Sides> parse_sides(const ConfigFields& fields, const std::string& name,
 }
 
 Result<std::array<double, 3>> parse_channels(const ConfigFields& fields, const std::string& name,
-                                             const std::array<double, 3>& absent) {
+                                             const std::array<double, 3>& absent, int channels) {
   const Json* value = fields.find(name);
   if (value == nullptr) return absent;
-  if (!value->is_array() || value->as_array().size() != 3) {
-    return fields.error(name, "expected a list of three numbers");
+  const auto moderate = [](const Json& number) {
+    return number.is_number() && std::abs(number.as_double()) <= 1e6;
+  };
+  std::array<double, 3> numbers = absent;  // a grey model uses the first alone
+  if (!value->is_array() || value->as_array().size() != static_cast<std::size_t>(channels) ||
+      !std::ranges::all_of(value->as_array(), moderate)) {
+    return fields.error(name, channels == 3 ? "expected a list of three numbers of moderate size"
+                                            : "expected a list of one number of moderate size");
   }
-  std::array<double, 3> channels{};
-  for (std::size_t channel = 0; channel < 3; ++channel) {
-    const Json& item = value->as_array()[channel];
-    if (!item.is_number() || !(std::abs(item.as_double()) <= 1e6)) {
-      return fields.error(name, "expected a list of three numbers of moderate size");
-    }
-    channels[channel] = item.as_double();
+  for (std::size_t channel = 0; channel < value->as_array().size(); ++channel) {
+    numbers[channel] = value->as_array()[channel].as_double();
   }
-  return channels;
+  return numbers;
+}
+
+/// What transformers assumes where a file says nothing, by the processor the file names.
+struct Processor {
+  std::string_view name;
+  std::optional<int> shortest_edge;  // or a square of:
+  int side;
+  int resample;
+  bool center_crop;
+  bool clip_colors;  // CLIP's mean and deviation; else 0.5 and 0.5
+};
+constexpr Processor kProcessors[] = {
+    {"CLIPImageProcessor", 224, 224, 3, true, true},
+    {"CLIPFeatureExtractor", 224, 224, 3, true, true},
+    {"LlavaImageProcessor", 224, 224, 3, true, true},
+    {"ViTImageProcessor", {}, 224, 2, false, false},
+    {"ViTFeatureExtractor", {}, 224, 2, false, false},
+    {"DeiTImageProcessor", {}, 256, 3, true, false},
+    {"DeiTFeatureExtractor", {}, 256, 3, true, false},
+};
+
+Result<Processor> find_processor(const ConfigFields& fields, const std::string& absent) {
+  // Older files name the feature extractor instead, or nothing.
+  FOVEA_TRY(const std::string older, fields.text("feature_extractor_type", absent));
+  FOVEA_TRY(std::string type, fields.text("image_processor_type", older));
+  for (const std::string_view suffix :
+       {"Fast", "Pil"}) {  // other implementations of the same thing
+    if (type.ends_with(suffix)) type.resize(type.size() - suffix.size());
+  }
+  for (const Processor& processor : kProcessors) {
+    if (processor.name == type) return processor;
+  }
+  return fields.error("image_processor_type",
+                      "the image processor '" + type.substr(0, 60) + "' is not supported",
+                      ErrorCode::unsupported);
 }
 
 }  // namespace
 
-Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::string& file) {
+Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::string& file,
+                                                 const PreprocessDefaults& defaults) {
   const Json* object = json.find("image_processor");
   if (object == nullptr || !object->is_object()) object = &json;
   if (!object->is_object()) {
@@ -81,26 +118,22 @@ Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::st
   }
   const ConfigFields fields(*object, file);
 
-  FOVEA_TRY(std::string type, fields.text("image_processor_type", "CLIPImageProcessor"));
-  for (const std::string_view suffix :
-       {"Fast", "Pil"}) {  // other implementations of the same thing
-    if (type.ends_with(suffix)) type.resize(type.size() - suffix.size());
-  }
-  if (type != "CLIPImageProcessor" && type != "LlavaImageProcessor" &&
-      type != "CLIPFeatureExtractor") {
-    return fields.error("image_processor_type",
-                        "the image processor '" + type.substr(0, 60) + "' is not supported",
-                        ErrorCode::unsupported);
-  }
-
+  FOVEA_TRY(const Processor processor, find_processor(fields, defaults.processor));
   PreprocessConfig config;
+  config.channels = defaults.channels;
+  if (!processor.clip_colors) {
+    config.mean.fill(0.5);
+    config.std.fill(0.5);
+  }
   FOVEA_TRY(config.resize, fields.boolean("do_resize", true));
-  FOVEA_TRY(const Sides size, parse_sides(fields, "size", file, {kDefaultSide}, true));
+  FOVEA_TRY(const Sides size, parse_sides(fields, "size", file,
+                                          {processor.shortest_edge, processor.side, processor.side},
+                                          processor.shortest_edge.has_value()));
   config.shortest_edge = size.shortest_edge;
   config.resize_width = size.width;
   config.resize_height = size.height;
 
-  FOVEA_TRY(const std::int64_t resample, fields.integer("resample", 3, 0, 5));
+  FOVEA_TRY(const std::int64_t resample, fields.integer("resample", processor.resample, 0, 5));
   switch (resample) {
     case 0:
       config.resample = Resample::nearest;
@@ -122,7 +155,7 @@ Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::st
           ErrorCode::unsupported);
   }
 
-  FOVEA_TRY(config.center_crop, fields.boolean("do_center_crop", true));
+  FOVEA_TRY(config.center_crop, fields.boolean("do_center_crop", processor.center_crop));
   FOVEA_TRY(const Sides crop, parse_sides(fields, "crop_size", file, {}, false));
   config.crop_width = crop.width;
   config.crop_height = crop.height;
@@ -130,8 +163,8 @@ Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::st
   FOVEA_TRY(config.rescale, fields.boolean("do_rescale", true));
   FOVEA_TRY(config.rescale_factor, fields.number("rescale_factor", 1.0 / 255.0, -1e6, 1e6));
   FOVEA_TRY(config.normalize, fields.boolean("do_normalize", true));
-  FOVEA_TRY(config.mean, parse_channels(fields, "image_mean", config.mean));
-  FOVEA_TRY(config.std, parse_channels(fields, "image_std", config.std));
+  FOVEA_TRY(config.mean, parse_channels(fields, "image_mean", config.mean, config.channels));
+  FOVEA_TRY(config.std, parse_channels(fields, "image_std", config.std, config.channels));
   if (std::ranges::any_of(config.std, [](double value) { return std::abs(value) < 1e-6; })) {
     return fields.error("image_std", "a standard deviation of zero");
   }

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <string>
 #include <utility>
 
 #include "kernels/base/parallel.h"
-#include "kernels/ops/attention/attention.h"
 #include "kernels/ops/norm/norm.h"
+#include "vision/vit_block.h"
 #include "vision/vit_weights.h"
 
 namespace fovea {
@@ -42,109 +43,90 @@ void cut_patches(const Context& context, const VitConfig& config, const float* p
   });
 }
 
-/// Columns [begin, begin + heads * head_dim) of a [rows, width] block, as [rows, heads, head_dim].
-TensorView heads_view(TensorView block, std::int64_t begin, std::int64_t heads,
-                      std::int64_t head_dim) {
-  TensorView view(block.data + static_cast<std::size_t>(begin) * sizeof(float), DType::f32,
-                  {block.rows(), heads, head_dim}, block.device);
-  view.row_stride = block.row_stride;
-  return view;
-}
-
-/// Scratch memory of one forward pass; all f32.
-struct Buffers {
-  TensorView normed;  // [tokens, hidden]: a block's normed input, then what attention gathered
-  TensorView qkv;     // [tokens, 3 * hidden]
-  TensorView mlp;     // [tokens, intermediate]
-  TensorView lse;     // [heads, tokens], only when somebody watches
-};
-
-Result<Buffers> take_buffers(Context& context, const VitConfig& config, bool watched) {
-  Buffers buffers;
-  const std::int64_t tokens = config.tokens(), hidden = config.hidden_size;
-  FOVEA_TRY(buffers.normed, context.workspace.take({tokens, hidden}, DType::f32));
-  FOVEA_TRY(buffers.qkv, context.workspace.take({tokens, 3 * hidden}, DType::f32));
-  FOVEA_TRY(buffers.mlp, context.workspace.take({tokens, config.intermediate_size}, DType::f32));
-  if (watched) {
-    FOVEA_TRY(buffers.lse, context.workspace.take({config.heads, tokens}, DType::f32));
-  }
-  return buffers;
-}
-
-/// hidden = positions (the class token's first), plus the patches' embeddings; then CLIP's first
-/// norm.
+/// hidden = positions (with the special tokens' embeddings), plus those of the patches; then CLIP's
+/// first norm where there is one. One picture at a time: its patches lie apart from the next one's.
 Status embed(Context& context, const VitConfig& config, const VitWeights& weights,
              ConstTensorView pixels, TensorView hidden) {
   const Workspace::Scope scope(context.workspace);
   const std::int64_t inputs = config.channels * config.patch_size * config.patch_size;
   FOVEA_TRY(const TensorView patches,
             context.workspace.take({config.patches(), inputs}, DType::f32));
-  cut_patches(context, config, pixels.as<float>(), patches);
   const ConstTensorView positions = weights.positions.view();
-  for (std::int64_t token = 0; token < config.tokens(); ++token) {
-    std::copy_n(positions.row<float>(token), config.hidden_size, hidden.row<float>(token));
+  for (std::int64_t picture = 0; picture < pixels.rows(); ++picture) {
+    cut_patches(context, config, pixels.row<float>(picture), patches);
+    const TensorView states = hidden.slice(picture * config.tokens(), config.tokens());
+    for (std::int64_t token = 0; token < config.tokens(); ++token) {
+      std::copy_n(positions.row<float>(token), config.hidden_size, states.row<float>(token));
+    }
+    FOVEA_CHECK(weights.patch_embedding.apply(
+        context, patches, states.slice(config.prefix_tokens(), config.patches()),
+        {.activation = Activation::none, .accumulate = true}));
   }
-  FOVEA_CHECK(weights.patch_embedding.apply(context, patches, hidden.slice(1, config.patches()),
-                                            {.activation = Activation::none, .accumulate = true}));
+  if (!config.pre_norm) return {};
   return layer_norm(context, hidden, weights.pre_norm.weight.view(), weights.pre_norm.bias.view(),
                     static_cast<float>(config.layer_norm_eps), hidden);
 }
 
-Status run_block(Context& context, const VitConfig& config, const VitBlockWeights& block,
-                 const Buffers& buffers, TensorView hidden) {
-  const auto eps = static_cast<float>(config.layer_norm_eps);
-  const Epilogue onto_residual{.activation = Activation::none, .accumulate = true};
-  const std::int64_t width = config.hidden_size, head_dim = config.head_dim();
-
-  FOVEA_CHECK(layer_norm(context, hidden, block.norm1.weight.view(), block.norm1.bias.view(), eps,
-                         buffers.normed));
-  FOVEA_CHECK(block.qkv.apply(context, buffers.normed, buffers.qkv));
-
-  const auto length = static_cast<std::int32_t>(config.tokens());
-  const std::array<std::int32_t, 2> row_offsets{0, length};
-  const TensorView key = heads_view(buffers.qkv, width, config.heads, head_dim);
-  const TensorView value = heads_view(buffers.qkv, 2 * width, config.heads, head_dim);
-  const std::byte* key_page = key.data;
-  const std::byte* value_page = value.data;
-  KvView kv;
-  kv.key_pages = &key_page;
-  kv.value_pages = &value_page;
-  kv.page_tokens = length;
-  kv.length = &length;
-  kv.kv_heads = static_cast<std::int32_t>(config.heads);
-  kv.head_dim = static_cast<std::int32_t>(head_dim);
-  kv.key_head_stride = kv.value_head_stride = head_dim;
-  kv.key_token_stride = kv.value_token_stride = buffers.qkv.row_stride;
-
-  AttentionArgs args;
-  args.query = heads_view(buffers.qkv, 0, config.heads, head_dim);
-  args.row_offsets = row_offsets;
-  args.kv = {&kv, 1};
-  args.mask = MaskKind::full;
-  args.scale = config.attention_scale();
-  args.out = heads_view(buffers.normed, 0, config.heads, head_dim);
-  args.lse = buffers.lse;
-  FOVEA_CHECK(attention(context, args));
-  FOVEA_CHECK(block.out.apply(context, buffers.normed, hidden, onto_residual));
-
-  FOVEA_CHECK(layer_norm(context, hidden, block.norm2.weight.view(), block.norm2.bias.view(), eps,
-                         buffers.normed));
-  FOVEA_CHECK(block.fc1.apply(context, buffers.normed, buffers.mlp,
-                              {.activation = config.activation, .accumulate = false}));
-  return block.fc2.apply(context, buffers.mlp, hidden, onto_residual);
-}
-
 Status check_arguments(const VitConfig& config, ConstTensorView pixels, TensorView out) {
-  const Shape picture{config.channels, config.image_size, config.image_size};
-  const Shape states{config.tokens(), config.hidden_size};
-  if (pixels.shape != picture || pixels.dtype != DType::f32 || !pixels.contiguous()) {
-    return make_error(ErrorCode::usage, "the vision tower reads pixels " + picture.to_string() +
+  const std::int64_t pictures = pixels.shape.rank() == 4 ? pixels.shape[0] : 0;
+  const Shape wanted{pictures, config.channels, config.image_size, config.image_size};
+  const Shape states{pictures * config.tokens(), config.hidden_size};
+  if (pictures < 1 || pixels.shape != wanted || pixels.dtype != DType::f32 ||
+      !pixels.contiguous()) {
+    return make_error(ErrorCode::usage, "the vision tower reads pixels " + wanted.to_string() +
                                             ", found " + pixels.shape.to_string());
   }
   if (out.shape != states || out.dtype != DType::f32) {
     return make_error(ErrorCode::usage, "the vision tower writes states " + states.to_string() +
                                             ", found room for " + out.shape.to_string());
   }
+  return {};
+}
+
+VitRows all_rows(const VitConfig& config, std::int64_t pictures) {
+  VitRows rows;
+  for (std::int64_t picture = 0; picture <= pictures; ++picture) {
+    rows.offsets.push_back(static_cast<std::int32_t>(picture * config.tokens()));
+  }
+  for (std::int64_t row = 0; row < pictures * config.tokens(); ++row) {
+    rows.tokens.push_back(static_cast<std::int32_t>(row % config.tokens()));
+  }
+  return rows;
+}
+
+/// Moves the kept rows together, in place.
+Status compact(const VitConfig& config, const std::vector<std::int32_t>& keep, VitRows& rows,
+               TensorView hidden) {
+  const auto wrong = [](const char* what) {
+    return make_error(ErrorCode::usage, std::string("a reducer of the vision tower ") + what);
+  };
+  VitRows left;
+  left.offsets.assign(1, 0);
+  std::size_t next = 0;
+  for (std::int64_t picture = 0; picture < rows.pictures(); ++picture) {
+    const std::int64_t first = rows.first(picture), end = rows.first(picture + 1);
+    const std::size_t begin = next;
+    for (; next < keep.size() && keep[next] < end; ++next) {
+      const std::int32_t row = keep[next];
+      if (row < first || (next > begin && row <= keep[next - 1])) {
+        return wrong("gave rows that do not ascend");
+      }
+      left.tokens.push_back(rows.tokens[static_cast<std::size_t>(row)]);
+    }
+    for (std::int64_t special = 0; special < config.prefix_tokens(); ++special) {
+      const std::size_t place = begin + static_cast<std::size_t>(special);
+      if (place >= next || keep[place] != first + special) return wrong("dropped a class token");
+    }
+    left.offsets.push_back(static_cast<std::int32_t>(next));
+  }
+  if (next != keep.size()) return wrong("kept a row that is not there");
+  for (std::size_t row = 0; row < keep.size(); ++row) {
+    // Kept rows ascend, so that none is overwritten before it is moved.
+    if (keep[row] == static_cast<std::int32_t>(row)) continue;
+    std::memcpy(hidden.row<float>(static_cast<std::int64_t>(row)), hidden.row<float>(keep[row]),
+                static_cast<std::size_t>(config.hidden_size) * sizeof(float));
+  }
+  rows = std::move(left);
   return {};
 }
 
@@ -167,32 +149,56 @@ const VitConfig& VitEncoder::config() const {
   return impl_->config;
 }
 
+int VitEncoder::run_layers() const {
+  return static_cast<int>(impl_->weights.blocks.size());
+}
+
 Status VitEncoder::forward(Context& context, ConstTensorView pixels, TensorView out,
                            const VitObserver& observer) const {
+  if (pixels.shape.rank() != 3 || !pixels.contiguous()) {
+    return make_error(ErrorCode::usage, "the vision tower reads the pixels of one picture, found " +
+                                            pixels.shape.to_string());
+  }
+  const Shape& shape = pixels.shape;
+  const ConstTensorView one(pixels.data, pixels.dtype, {1, shape[0], shape[1], shape[2]},
+                            pixels.device);
+  VitHooks hooks;
+  hooks.observer = observer;
+  FOVEA_CHECK(forward_batch(context, one, out, hooks));
+  return {};
+}
+
+Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixels, TensorView out,
+                                          const VitHooks& hooks) const {
   const VitConfig& config = impl_->config;
   FOVEA_CHECK(check_arguments(config, pixels, out));
   const Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const Buffers buffers, take_buffers(context, config, static_cast<bool>(observer)));
+  const bool watched = hooks.observer || hooks.reducer != nullptr;
+  FOVEA_TRY(const VitBuffers buffers, take_vit_buffers(context, config, out.rows(), watched));
   FOVEA_CHECK(embed(context, config, impl_->weights, pixels, out));
-  int layer = 0;
-  for (const VitBlockWeights& block : impl_->weights.blocks) {
+  VitRows rows = all_rows(config, pixels.rows());
+  std::vector<std::int32_t> keep;
+  for (int layer = 0; layer < run_layers(); ++layer) {
     if (context.cancelled()) {
       return make_error(ErrorCode::cancelled, "stopped while looking at the picture");
     }
-    FOVEA_CHECK(run_block(context, config, block, buffers, out));
-    if (observer) {
-      VitBlockView view;
-      view.layer = layer;
-      view.query = heads_view(buffers.qkv, 0, config.heads, config.head_dim());
-      view.key = heads_view(buffers.qkv, config.hidden_size, config.heads, config.head_dim());
-      view.lse = buffers.lse;
-      view.hidden = out;
-      view.scale = config.attention_scale();
-      FOVEA_CHECK(observer(context, view));
+    if (hooks.reducer != nullptr) {
+      keep.clear();
+      FOVEA_CHECK(hooks.reducer->before_block(context, layer, rows, keep));
+      if (!keep.empty()) FOVEA_CHECK(compact(config, keep, rows, out));
     }
-    ++layer;
+    const TensorView hidden = out.slice(0, rows.count());
+    const VitBuffers used = first_rows(buffers, config.heads, rows.count());
+    FOVEA_CHECK(run_vit_block(context, config,
+                              impl_->weights.blocks[static_cast<std::size_t>(layer)], rows, used,
+                              hidden));
+    const VitBlockView view = block_view(config, layer, rows, used, hidden);
+    if (hooks.reducer != nullptr && hooks.reducer->watches(layer)) {
+      FOVEA_CHECK(hooks.reducer->after_block(context, view));
+    }
+    if (hooks.observer) FOVEA_CHECK(hooks.observer(context, view));
   }
-  return {};
+  return rows;
 }
 
 std::vector<std::array<std::int64_t, 3>> VitEncoder::products() const {

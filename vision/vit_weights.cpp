@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "kernels/base/parallel.h"
+#include "vision/vit_names.h"
+#include "vision/vit_positions.h"
 
 namespace fovea {
 
@@ -15,7 +17,8 @@ namespace {
 Status check_config(const VitConfig& config, int run_layers) {
   const bool positive = config.hidden_size > 0 && config.intermediate_size > 0 &&
                         config.layers >= 0 && config.heads > 0 && config.channels > 0 &&
-                        config.patch_size > 0 && config.image_size >= config.patch_size;
+                        config.patch_size > 0 && config.image_size >= config.patch_size &&
+                        config.position_grid >= 0;
   const bool whole = positive && config.hidden_size % config.heads == 0 &&
                      config.image_size % config.patch_size == 0;
   if (!whole) return make_error(ErrorCode::usage, "the vision tower's sizes do not fit together");
@@ -32,41 +35,81 @@ Status check_cancelled(const Context& context) {
   return make_error(ErrorCode::cancelled, "stopped while loading the vision tower");
 }
 
-Result<NormWeights> load_norm(const WeightReader& weights, std::int64_t width) {
-  NormWeights norm;
-  FOVEA_TRY(norm.weight, weights.get_f32("weight", {width}));
-  FOVEA_TRY(norm.bias, weights.get_f32("bias", {width}));
-  return norm;
+/// Query, key and value of a block as one product, wherever they lie.
+Result<Linear> load_qkv(Context& context, const VitConfig& config, const VitNames& names,
+                        const WeightReader& weights, LinearDType dtype) {
+  const std::int64_t hidden = config.hidden_size;
+  if (names.qkv[1] == nullptr) {
+    const WeightReader reader = weights.below(names.qkv[0]);
+    FOVEA_TRY(const ConstTensorView weight, reader.get("weight", {3 * hidden, hidden}));
+    ConstTensorView bias;
+    if (config.qkv_bias) {
+      FOVEA_TRY(bias, reader.get("bias", {3 * hidden}));
+    }
+    return Linear::create(context, weight, bias, dtype);
+  }
+  std::array<ConstTensorView, 3> matrices, biases;
+  for (std::size_t part = 0; part < names.qkv.size(); ++part) {
+    const WeightReader reader = weights.below(names.qkv[part]);
+    FOVEA_TRY(matrices[part], reader.get("weight", {hidden, hidden}));
+    if (config.qkv_bias) {
+      FOVEA_TRY(biases[part], reader.get("bias", {hidden}));
+    }
+  }
+  const std::span<const ConstTensorView> given(biases);
+  return Linear::create(context, matrices, given.first(config.qkv_bias ? 3 : 0), dtype);
 }
 
-Result<Linear> load_linear(Context& context, const WeightReader& weights, std::int64_t outputs,
-                           std::int64_t inputs, LinearDType dtype) {
-  FOVEA_TRY(const ConstTensorView weight, weights.get("weight", {outputs, inputs}));
-  FOVEA_TRY(const ConstTensorView bias, weights.get("bias", {outputs}));
-  return Linear::create(context, weight, bias, dtype);
-}
-
-Result<VitBlockWeights> load_block(Context& context, const VitConfig& config,
+Result<VitBlockWeights> load_block(Context& context, const VitConfig& config, const VitNames& names,
                                    const WeightReader& weights, LinearDType dtype) {
   const std::int64_t hidden = config.hidden_size, intermediate = config.intermediate_size;
   VitBlockWeights block;
-  FOVEA_TRY(block.norm1, load_norm(weights.below("layer_norm1."), hidden));
-  FOVEA_TRY(block.norm2, load_norm(weights.below("layer_norm2."), hidden));
-  const WeightReader attention = weights.below("self_attn.");
-  std::array<ConstTensorView, 3> matrices, biases;
-  constexpr std::array<const char*, 3> kParts{"q_proj.", "k_proj.", "v_proj."};
-  for (std::size_t part = 0; part < kParts.size(); ++part) {
-    const WeightReader reader = attention.below(kParts[part]);
-    FOVEA_TRY(matrices[part], reader.get("weight", {hidden, hidden}));
-    FOVEA_TRY(biases[part], reader.get("bias", {hidden}));
-  }
-  FOVEA_TRY(block.qkv, Linear::create(context, matrices, biases, dtype));
-  FOVEA_TRY(block.out, load_linear(context, attention.below("out_proj."), hidden, hidden, dtype));
-  FOVEA_TRY(block.fc1,
-            load_linear(context, weights.below("mlp.fc1."), intermediate, hidden, dtype));
-  FOVEA_TRY(block.fc2,
-            load_linear(context, weights.below("mlp.fc2."), hidden, intermediate, dtype));
+  FOVEA_TRY(block.norm1, load_norm(weights.below(names.norm1), hidden));
+  FOVEA_TRY(block.norm2, load_norm(weights.below(names.norm2), hidden));
+  FOVEA_TRY(block.qkv, load_qkv(context, config, names, weights, dtype));
+  FOVEA_TRY(block.out, load_linear(context, weights.below(names.out), hidden, hidden, dtype));
+  FOVEA_TRY(block.fc1, load_linear(context, weights.below(names.fc1), intermediate, hidden, dtype));
+  FOVEA_TRY(block.fc2, load_linear(context, weights.below(names.fc2), hidden, intermediate, dtype));
   return block;
+}
+
+Result<Linear> load_patch_embedding(Context& context, const VitConfig& config,
+                                    const WeightReader& weights, LinearDType dtype) {
+  const std::int64_t hidden = config.hidden_size, patch = config.patch_size;
+  FOVEA_TRY(const ConstTensorView kernel,
+            weights.get("weight", {hidden, config.channels, patch, patch}));
+  const ConstTensorView matrix(kernel.data, kernel.dtype,
+                               {hidden, config.channels * patch * patch});
+  ConstTensorView bias;
+  if (config.patch_bias) {
+    FOVEA_TRY(bias, weights.get("bias", {hidden}));
+  }
+  return Linear::create(context, matrix, bias, dtype);
+}
+
+/// The position table at the size that runs, with the special tokens' embeddings added.
+Result<Tensor> load_positions(const VitConfig& config, const VitNames& names,
+                              const WeightReader& weights) {
+  const std::int64_t hidden = config.hidden_size, side = config.stored_grid();
+  const std::int64_t rows = config.prefix_tokens() + side * side;
+  const Shape table_shape = names.batch_axis ? Shape{1, rows, hidden} : Shape{rows, hidden};
+  FOVEA_TRY(const Tensor stored, weights.get_f32(names.positions, table_shape));
+  const ConstTensorView table(stored.view().data, DType::f32, {rows, hidden});
+  FOVEA_TRY(Tensor positions,
+            resample_positions(table, config.prefix_tokens(), side, config.grid()));
+  const std::array<const char*, 2> tokens{names.class_token, names.distillation_token};
+  for (std::int64_t row = 0; row < config.prefix_tokens(); ++row) {
+    const char* name = tokens[static_cast<std::size_t>(row)];
+    if (name == nullptr) {
+      return make_error(ErrorCode::unsupported, std::string("a tower in the layout of ") +
+                                                    names.layout + " has no distillation token");
+    }
+    FOVEA_TRY(const Tensor embedding,
+              weights.get_f32(name, names.batch_axis ? Shape{1, 1, hidden} : Shape{hidden}));
+    auto* to = positions.as<float>() + row * hidden;
+    for (std::int64_t i = 0; i < hidden; ++i) to[i] += embedding.as<float>()[i];
+  }
+  return positions;
 }
 
 // ---- Random weights
@@ -127,30 +170,41 @@ std::size_t VitWeights::bytes() const {
   return total;
 }
 
+Result<NormWeights> load_norm(const WeightReader& weights, std::int64_t width) {
+  NormWeights norm;
+  FOVEA_TRY(norm.weight, weights.get_f32("weight", {width}));
+  FOVEA_TRY(norm.bias, weights.get_f32("bias", {width}));
+  return norm;
+}
+
+Result<Linear> load_linear(Context& context, const WeightReader& weights, std::int64_t outputs,
+                           std::int64_t inputs, LinearDType dtype) {
+  FOVEA_TRY(const ConstTensorView weight, weights.get("weight", {outputs, inputs}));
+  FOVEA_TRY(const ConstTensorView bias, weights.get("bias", {outputs}));
+  return Linear::create(context, weight, bias, dtype);
+}
+
 Result<VitWeights> load_vit_weights(Context& context, const VitConfig& config,
                                     const WeightReader& weights, LinearDType dtype,
                                     int run_layers) {
   FOVEA_CHECK(check_config(config, run_layers));
-  const std::int64_t hidden = config.hidden_size;
-  VitWeights loaded;
-  const WeightReader embeddings = weights.below("embeddings.");
-  FOVEA_TRY(const ConstTensorView patches,
-            embeddings.get("patch_embedding.weight",
-                           {hidden, config.channels, config.patch_size, config.patch_size}));
-  const ConstTensorView matrix(patches.data, patches.dtype,
-                               {hidden, config.channels * config.patch_size * config.patch_size});
-  FOVEA_TRY(loaded.patch_embedding, Linear::create(context, matrix, {}, dtype));
-  FOVEA_TRY(loaded.positions,
-            embeddings.get_f32("position_embedding.weight", {config.tokens(), hidden}));
-  FOVEA_TRY(const Tensor class_embedding, embeddings.get_f32("class_embedding", {hidden}));
-  for (std::int64_t channel = 0; channel < hidden; ++channel) {
-    loaded.positions.as<float>()[channel] += class_embedding.as<float>()[channel];
+  const VitNames& names = find_vit_names(weights);
+  if (config.pre_norm && names.pre_norm == nullptr) {
+    return make_error(ErrorCode::unsupported, std::string("a tower in the layout of ") +
+                                                  names.layout +
+                                                  " has no norm before its first block");
   }
-  FOVEA_TRY(loaded.pre_norm, load_norm(weights.below("pre_layrnorm."), hidden));
+  VitWeights loaded;
+  FOVEA_TRY(loaded.patch_embedding,
+            load_patch_embedding(context, config, weights.below(names.patch), dtype));
+  FOVEA_TRY(loaded.positions, load_positions(config, names, weights));
+  if (config.pre_norm) {
+    FOVEA_TRY(loaded.pre_norm, load_norm(weights.below(names.pre_norm), config.hidden_size));
+  }
   for (int layer = 0; layer < run_layers; ++layer) {
     FOVEA_CHECK(check_cancelled(context));
-    const WeightReader reader = weights.below("encoder.layers." + std::to_string(layer) + ".");
-    FOVEA_TRY(VitBlockWeights block, load_block(context, config, reader, dtype));
+    const WeightReader reader = weights.below(names.blocks + std::to_string(layer) + ".");
+    FOVEA_TRY(VitBlockWeights block, load_block(context, config, names, reader, dtype));
     loaded.blocks.push_back(std::move(block));
   }
   return loaded;
@@ -165,16 +219,19 @@ Result<VitWeights> random_vit_weights(Context& context, const VitConfig& config,
     return random_linear(context, outputs, inputs, with_bias, dtype, next += 2);
   };
   VitWeights made;
-  FOVEA_TRY(made.patch_embedding,
-            linear(hidden, config.channels * config.patch_size * config.patch_size, false));
+  FOVEA_TRY(
+      made.patch_embedding,
+      linear(hidden, config.channels * config.patch_size * config.patch_size, config.patch_bias));
   FOVEA_TRY(made.positions, random_tensor(context, {config.tokens(), hidden}, 0.1F, next += 2));
-  FOVEA_TRY(made.pre_norm, plain_norm(hidden));
+  if (config.pre_norm) {
+    FOVEA_TRY(made.pre_norm, plain_norm(hidden));
+  }
   for (int layer = 0; layer < run_layers; ++layer) {
     FOVEA_CHECK(check_cancelled(context));
     VitBlockWeights block;
     FOVEA_TRY(block.norm1, plain_norm(hidden));
     FOVEA_TRY(block.norm2, plain_norm(hidden));
-    FOVEA_TRY(block.qkv, linear(3 * hidden, hidden, true));
+    FOVEA_TRY(block.qkv, linear(3 * hidden, hidden, config.qkv_bias));
     FOVEA_TRY(block.out, linear(hidden, hidden, true));
     FOVEA_TRY(block.fc1, linear(intermediate, hidden, true));
     FOVEA_TRY(block.fc2, linear(hidden, intermediate, true));

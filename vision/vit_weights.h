@@ -1,5 +1,5 @@
 #pragma once
-// The weights of a CLIP tower as the encoder uses them.
+// The weights of a Vision Transformer as the encoder uses them.
 
 #include <cstdint>
 #include <vector>
@@ -22,13 +22,21 @@ struct VitBlockWeights {
 };
 
 struct VitWeights {
-  Linear patch_embedding;  // channels * patch * patch inputs, no bias
-  Tensor positions;        // [tokens, hidden] f32; the class embedding is added to row 0
-  NormWeights pre_norm;
+  Linear patch_embedding;  // channels * patch * patch inputs
+  /// [tokens, hidden] f32, for the grid that runs; class and distillation embeddings are added to
+  /// their rows.
+  Tensor positions;
+  NormWeights pre_norm;                 // empty without one
   std::vector<VitBlockWeights> blocks;  // those that run
 
   std::size_t bytes() const;
 };
+
+/// weight and bias of this width below the reader's prefix, as f32. Errors: bad_model.
+Result<NormWeights> load_norm(const WeightReader& weights, std::int64_t width);
+/// weight [outputs, inputs] and bias. Errors: bad_model, out_of_memory.
+Result<Linear> load_linear(Context& context, const WeightReader& weights, std::int64_t outputs,
+                           std::int64_t inputs, LinearDType dtype);
 
 /// As VitEncoder::load. Errors: usage (a configuration that contradicts itself, run_layers outside
 /// 0 .. layers), bad_model, out_of_memory, cancelled.

@@ -9,7 +9,7 @@
 #include "kernels/base/checked.h"
 #include "kernels/base/file.h"
 #include "vision/config_fields.h"
-#include "vlm/model_json.h"
+#include "vision/model_json.h"
 
 namespace fovea {
 namespace {

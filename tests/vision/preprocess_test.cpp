@@ -326,5 +326,59 @@ TEST(PreprocessConfig, bad_values_are_errors_that_name_the_field) {
   config_error("3");
 }
 
+TEST(PreprocessConfig, absent_fields_take_the_defaults_of_the_named_processor) {
+  const PreprocessConfig vit = config_of(R"({"feature_extractor_type": "ViTFeatureExtractor"})");
+  EXPECT_FALSE(vit.shortest_edge);
+  EXPECT_EQ(vit.resize_width, 224);
+  EXPECT_EQ(vit.resample, Resample::bilinear);
+  EXPECT_FALSE(vit.center_crop);
+  EXPECT_DOUBLE_EQ(vit.mean[1], 0.5);
+  EXPECT_DOUBLE_EQ(vit.std[2], 0.5);
+  const PreprocessConfig square = config_of(R"({"image_processor_type": "ViTImageProcessorFast",
+                                                "size": 96})");
+  EXPECT_FALSE(square.shortest_edge);
+  EXPECT_EQ(square.resize_height, 96);
+
+  const PreprocessConfig deit = config_of(R"({"image_processor_type": "DeiTImageProcessor"})");
+  EXPECT_FALSE(deit.shortest_edge);
+  EXPECT_EQ(deit.resize_width, 256);
+  EXPECT_EQ(deit.resample, Resample::bicubic);
+  EXPECT_TRUE(deit.center_crop);
+  EXPECT_EQ(deit.crop_width, 224);
+}
+
+TEST(PreprocessConfig, a_file_that_names_no_processor_takes_the_model_s) {
+  const auto json = parse_json(R"({"size": 224, "image_mean": [0.5, 0.5, 0.5]})");
+  ASSERT_TRUE(json);
+  PreprocessDefaults defaults;
+  defaults.processor = "ViTImageProcessor";
+  const auto config = parse_preprocess_config(*json, "preprocessor_config.json", defaults);
+  ASSERT_TRUE(config) << config.error().to_string();
+  EXPECT_EQ(config->resample, Resample::bilinear);
+  EXPECT_FALSE(config->center_crop);
+}
+
+TEST(Preprocess, grey_models_see_the_luminance_of_pillow) {
+  // Image.new("RGB", (1, 1), color).convert("L") of Pillow 11.
+  const std::vector<std::array<int, 4>> cases = {
+      {10, 200, 30, 124}, {255, 0, 0, 76},      {0, 255, 0, 150}, {0, 0, 255, 29},
+      {1, 2, 3, 2},       {254, 255, 253, 254}, {77, 77, 77, 77}};
+  PreprocessConfig config;
+  config.channels = 1;
+  config.resize = config.center_crop = config.rescale = config.normalize = false;
+  Context context = cpu_context(1);
+  for (const auto& [r, g, b, grey] : cases) {
+    const auto prepared =
+        preprocess(context,
+                   Image::filled(3, 2, static_cast<std::uint8_t>(r), static_cast<std::uint8_t>(g),
+                                 static_cast<std::uint8_t>(b)),
+                   config);
+    ASSERT_TRUE(prepared) << prepared.error().to_string();
+    ASSERT_EQ(prepared->pixels.shape(), Shape({1, 2, 3}));
+    for (int i = 0; i < 6; ++i)
+      EXPECT_EQ(prepared->pixels.as<float>()[i], static_cast<float>(grey));
+  }
+}
+
 }  // namespace
 }  // namespace fovea

@@ -101,5 +101,47 @@ TEST(VitConfig, absurd_values_are_errors_that_name_the_field) {
   EXPECT_FALSE(parse("null"));
 }
 
+Result<VitConfig> parse_vit(const std::string& text) {
+  const auto json = parse_json(text);
+  EXPECT_TRUE(json) << text;
+  return parse_vit_config(*json, "config.json");
+}
+
+TEST(VitConfig, vit_and_deit_take_the_defaults_of_transformers) {
+  const auto vit = parse_vit(R"({"model_type": "vit"})");
+  ASSERT_TRUE(vit) << vit.error().to_string();
+  EXPECT_EQ(vit->hidden_size, 768);
+  EXPECT_EQ(vit->patch_size, 16);
+  EXPECT_EQ(vit->tokens(), 197);
+  EXPECT_EQ(vit->activation, Activation::gelu_erf);
+  EXPECT_DOUBLE_EQ(vit->layer_norm_eps, 1e-12);
+  EXPECT_TRUE(vit->qkv_bias);
+  EXPECT_TRUE(vit->patch_bias);
+  EXPECT_FALSE(vit->pre_norm);
+  const auto deit = parse_vit(R"({"model_type": "deit", "num_channels": 1, "qkv_bias": false})");
+  ASSERT_TRUE(deit) << deit.error().to_string();
+  EXPECT_EQ(deit->tokens(), 198);
+  EXPECT_EQ(deit->prefix_tokens(), 2);
+  EXPECT_EQ(deit->channels, 1);
+  EXPECT_FALSE(deit->qkv_bias);
+}
+
+TEST(VitConfig, absurd_vit_values_are_errors_that_name_the_field) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {R"({})", "model_type"},
+      {R"({"model_type": "clip_vision_model"})", "model_type"},
+      {R"({"model_type": "vit", "num_channels": 2})", "num_channels"},
+      {R"({"model_type": "vit", "qkv_bias": 1})", "qkv_bias"},
+      {R"({"model_type": "vit", "patch_size": 15})", "patch_size"},
+      {R"({"model_type": "vit", "num_attention_heads": 5})", "num_attention_heads"},
+  };
+  for (const auto& [text, field] : cases) {
+    const auto config = parse_vit(text);
+    ASSERT_FALSE(config) << text;
+    EXPECT_EQ(config.error().field, field) << text;
+  }
+  EXPECT_FALSE(parse_vit("[]"));
+}
+
 }  // namespace
 }  // namespace fovea

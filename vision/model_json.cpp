@@ -1,4 +1,4 @@
-#include "vlm/model_json.h"
+#include "vision/model_json.h"
 
 #include <filesystem>
 #include <utility>

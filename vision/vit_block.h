@@ -1,0 +1,36 @@
+#pragma once
+// One pre-norm block over the rows of a batch.
+
+#include <cstdint>
+
+#include "kernels/context.h"
+#include "vision/vit.h"
+#include "vision/vit_weights.h"
+
+namespace fovea {
+
+/// Scratch memory of one pass; all f32, with room for every row of the batch.
+struct VitBuffers {
+  TensorView normed;    // [rows, hidden]: a block's normed input
+  TensorView gathered;  // [rows, hidden]: what attention gathered; `normed` when nobody watches
+  TensorView qkv;       // [rows, 3 * hidden]
+  TensorView mlp;       // [rows, intermediate]
+  TensorView lse;       // heads * rows numbers, only when somebody watches
+};
+
+/// Views live in the caller's workspace scope. Errors: out_of_memory.
+Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, std::int64_t rows,
+                                    bool watched);
+
+/// The buffers cut to this many rows.
+VitBuffers first_rows(const VitBuffers& buffers, std::int64_t heads, std::int64_t rows);
+
+/// hidden: [rows, hidden], the block's input and output. `buffers` have exactly these rows.
+Status run_vit_block(Context& context, const VitConfig& config, const VitBlockWeights& block,
+                     const VitRows& rows, const VitBuffers& buffers, TensorView hidden);
+
+/// What the block that has just run shows.
+VitBlockView block_view(const VitConfig& config, int layer, const VitRows& rows,
+                        const VitBuffers& buffers, ConstTensorView hidden);
+
+}  // namespace fovea
