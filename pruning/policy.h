@@ -42,6 +42,7 @@ enum class RowSet {
   text,              // every token of TokenKind::text
   visual,            // every visual token still present
   from_last_visual,  // the last visual token and all tokens after it (SGL's released code)
+  class_token,       // the class token of a vision tower (stages of Hook::vit_block)
 };
 
 enum class ColumnSet { visual, text };
@@ -81,7 +82,8 @@ struct ScoreRequest {
 class StageInput {
  public:
   virtual ~StageInput() = default;
-  /// Ids of the visual tokens present before the stage, ascending.
+  /// Ids of the visual tokens present before the stage, in prompt order (ascending, unless merged
+  /// tokens were put behind the others).
   virtual std::span<const std::int32_t> visual_ids() const = 0;
   virtual const SequenceLayout& layout() const = 0;
   /// Number of query rows in a set, at this stage.
@@ -90,6 +92,11 @@ class StageInput {
   virtual Result<TensorView> scores(Context& context, const ScoreRequest& request) = 0;
   /// Hidden states of the visual tokens present: f32 [m, hidden].
   virtual Result<ConstTensorView> visual_hidden(Context& context) = 0;
+  /// Keys of the visual tokens present, averaged over heads: f32 [m, head_dim]. Offered by vision
+  /// towers. Errors: unsupported.
+  virtual Result<ConstTensorView> visual_keys(Context&) {
+    return make_error(ErrorCode::unsupported, "this stage does not offer the keys of its tokens");
+  }
   /// Hidden states of the TokenKind::text tokens present: f32 [t, hidden].
   virtual Result<ConstTensorView> text_hidden(Context& context) = 0;
 };
@@ -98,6 +105,8 @@ class Policy {
  public:
   virtual ~Policy() = default;
   virtual std::string name() const = 0;
+  /// True when it ranks by a score that adjustments (debiasing) may change.
+  virtual bool takes_adjustments() const { return false; }
   /// Decides stages and counts. A stage that would keep everything must be left out, so that
   /// keep-all runs are bit-identical to runs without pruning. Errors: usage (counts that rise,
   /// layers the model does not have), unsupported.

@@ -1,13 +1,17 @@
 #pragma once
 // What a policy is told about the prompt: which tokens are visual, and where each one looks.
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
 namespace fovea {
 
 /// One visual token. Its id is its index among all visual tokens of the prompt, whatever image,
-/// frame or tile they come from (with one 24x24 picture that is the raster index).
+/// frame or tile they come from (with one 24x24 picture that is the raster index). Where the vision
+/// tower has pruned, ids are those of the prompt without pruning: survivors keep theirs. A class
+/// token that only such pruning passes on (VisionZip) has an id after all of them, in the order of
+/// the pictures: 576 with one 24x24 picture.
 struct VisualToken {
   std::int32_t image = 0;  // index among the prompt's pictures
   std::int32_t frame = 0;  // of a video; 0 for a picture
@@ -24,15 +28,25 @@ enum class TokenKind : std::uint8_t {
   text,  // every other token: questions, template words, text between pictures
 };
 
-/// The prompt as positions 0 .. n-1. Visual spans need not be contiguous.
+/// Size of an original picture in pixels.
+struct PictureSize {
+  std::int32_t width = 0, height = 0;
+};
+
+/// The prompt as positions 0 .. n-1. Visual spans need not be contiguous, nor visual ids ascend.
 struct SequenceLayout {
   std::vector<TokenKind> kinds;
   std::vector<std::int32_t> visual_ids;  // per prompt position: id, or -1
-  std::vector<VisualToken> visual;       // by id
+  std::vector<VisualToken> visual;       // by id, those dropped in the vision tower included
+  std::vector<PictureSize> pictures;     // by VisualToken::image
   std::uint64_t fingerprint = 0;         // of the prompt's ids and pictures; seeds random choices
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(kinds.size()); }
-  std::int64_t visual_count() const { return static_cast<std::int64_t>(visual.size()); }
+  /// Visual tokens that enter the decoder.
+  std::int64_t visual_count() const {
+    return std::count(kinds.begin(), kinds.end(), TokenKind::visual);
+  }
+  std::int64_t id_count() const { return static_cast<std::int64_t>(visual.size()); }
 };
 
 }  // namespace fovea

@@ -49,7 +49,7 @@ Result<std::vector<AttentionVolume>> collect_attention(Context& context, const T
                                                        const std::vector<int>& layers,
                                                        const std::vector<int>& tokens) {
   const SequenceLayout& layout = trace.layout();
-  const std::int64_t visual = layout.visual_count();
+  const std::int64_t visual = layout.id_count();
   const auto heads = static_cast<std::int64_t>(trace.heads());
   std::vector<AttentionVolume> volumes = volumes_of(layout);
   std::int64_t total = 0;

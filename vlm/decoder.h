@@ -51,9 +51,12 @@ struct PrefillInput {
   ConstTensorView
       embeddings;  // [prompt tokens - prefix tokens, hidden] f32: those that must be run
   const SequenceLayout* layout = nullptr;  // of the whole prompt, prefix included
-  Policy* policy = nullptr;                // null: no pruning
-  const PruningPlan* plan = nullptr;       // of that policy
-  const DecoderPrefix* prefix = nullptr;   // null: start from nothing
+  /// Rotary position of each prompt token before any stage; empty: 0 .. n-1. They may leave gaps
+  /// and need not ascend.
+  std::span<const std::int32_t> positions;
+  Policy* policy = nullptr;               // null: no pruning
+  const PruningPlan* plan = nullptr;      // of that policy
+  const DecoderPrefix* prefix = nullptr;  // null: start from nothing
   /// When set, `capture->tokens` says for how many leading prompt tokens a prefix shall be kept
   /// (at least the resumed prefix's); boundary, cache and hidden are filled.
   DecoderPrefix* capture = nullptr;

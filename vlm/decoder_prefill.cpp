@@ -95,6 +95,8 @@ class PrefillRun {
 
  private:
   Status run_stage(std::size_t index, const StageAttention* attention);
+  /// Rotary positions of prompt tokens before any stage.
+  std::vector<std::int32_t> positions_of(const std::vector<std::int32_t>& origin) const;
   bool has_plan() const { return input_.policy != nullptr && input_.plan != nullptr; }
 
   Context& context_;
@@ -107,11 +109,22 @@ class PrefillRun {
   int current_ = 0;
 };
 
+std::vector<std::int32_t> PrefillRun::positions_of(const std::vector<std::int32_t>& origin) const {
+  if (input_.positions.empty()) return origin;
+  std::vector<std::int32_t> positions;
+  for (const std::int32_t token : origin) {
+    positions.push_back(input_.positions[static_cast<std::size_t>(token)]);
+  }
+  return positions;
+}
+
 Status PrefillRun::start(int boundary) {
   boundary_ = boundary;
   const auto total = input_.layout->tokens();
   const std::int64_t prefix = input_.prefix != nullptr ? input_.prefix->tokens : 0;
-  if (input_.embeddings.rows() != total - prefix || input_.embeddings.rows() < 1) {
+  const auto positions = static_cast<std::int64_t>(input_.positions.size());
+  if (input_.embeddings.rows() != total - prefix || input_.embeddings.rows() < 1 ||
+      (positions != 0 && positions != total)) {
     return make_error(ErrorCode::internal, "the prompt's embeddings do not match its layout");
   }
   if (input_.prefix != nullptr && input_.prefix->boundary != boundary) {
@@ -127,7 +140,7 @@ Status PrefillRun::start(int boundary) {
   FOVEA_CHECK(convert(input_.embeddings, sequence.hidden));
   sequence.origin.resize(static_cast<std::size_t>(total - prefix));
   std::iota(sequence.origin.begin(), sequence.origin.end(), static_cast<std::int32_t>(prefix));
-  sequence.positions = sequence.origin;
+  sequence.positions = positions_of(sequence.origin);
   state_.survivors.assign(1, std::vector<std::int32_t>(static_cast<std::size_t>(total)));
   std::iota(state_.survivors[0].begin(), state_.survivors[0].end(), 0);
   return {};
@@ -143,7 +156,7 @@ Status PrefillRun::reach(int layer) {
     sequence.hidden = buffers_[0];
     sequence.origin.resize(static_cast<std::size_t>(total));
     std::iota(sequence.origin.begin(), sequence.origin.end(), 0);
-    sequence.positions = sequence.origin;
+    sequence.positions = positions_of(sequence.origin);
   }
   if (input_.capture != nullptr) {
     DecoderPrefix& capture = *input_.capture;
@@ -212,7 +225,8 @@ Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention)
 void PrefillRun::enter(int layer) {
   const auto index = static_cast<std::size_t>(layer);
   state_.survivor_list[index] = static_cast<int>(state_.survivors.size()) - 1;
-  state_.next_position[index] = sequence.positions.back() + 1;
+  state_.next_position[index] =
+      *std::max_element(sequence.positions.begin(), sequence.positions.end()) + 1;
 }
 
 }  // namespace

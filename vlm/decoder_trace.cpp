@@ -26,7 +26,7 @@ Result<std::vector<float>> DecoderTrace::visual_map(Context& context, int layer,
     ids.push_back(id);
   }
 
-  const std::int64_t visual = layout_.visual_count();
+  const std::int64_t visual = layout_.id_count();
   std::vector<float> map(static_cast<std::size_t>(config.heads * visual),
                          std::numeric_limits<float>::quiet_NaN());
   if (columns.empty()) return map;

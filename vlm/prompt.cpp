@@ -1,6 +1,7 @@
 #include "vlm/prompt.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace fovea {
 
@@ -12,11 +13,18 @@ class PromptBuilder {
       : config_(config), pictures_(pictures) {}
 
   void token(std::int32_t id) {
-    prompt_.ids.push_back(id);
-    prompt_.layout.kinds.push_back(prompt_.layout.visual.empty() ? TokenKind::system
-                                                                 : TokenKind::text);
-    prompt_.layout.visual_ids.push_back(-1);
-    prompt_.keys.push_back(static_cast<std::uint64_t>(static_cast<std::uint32_t>(id)));
+    const bool before_pictures = prompt_.layout.visual.empty();
+    push(id, before_pictures ? TokenKind::system : TokenKind::text, -1, {}, next_position_++,
+         static_cast<std::uint32_t>(id));
+  }
+
+  /// Tokens that a picture brings, when it is one of those given.
+  std::int64_t tokens_of(std::int64_t index) const {
+    const bool pruned = index < static_cast<std::int64_t>(pictures_.size()) &&
+                        !pictures_[static_cast<std::size_t>(index)].tower_rows.empty();
+    return pruned ? static_cast<std::int64_t>(
+                        pictures_[static_cast<std::size_t>(index)].tower_rows.size())
+                  : config_.visual_tokens_per_image();
   }
 
   Status picture(std::int64_t index) {
@@ -27,49 +35,93 @@ class PromptBuilder {
           .with_remedy("Give one picture for each <image> mark");
     }
     const PromptPicture& shown = pictures_[static_cast<std::size_t>(index)];
-    const std::int64_t count = config_.visual_tokens_per_image();
-    const std::int64_t without_cell = count - config_.vision.patches();
-    const std::int64_t grid = config_.vision.grid();
-    for (std::int64_t t = 0; t < count; ++t) {
-      VisualToken token;
-      token.image = static_cast<std::int32_t>(index);
-      if (t >= without_cell) {
-        token.row = static_cast<std::int32_t>((t - without_cell) / grid);
-        token.col = static_cast<std::int32_t>((t - without_cell) % grid);
-        const double cell_width = shown.rect.width / static_cast<double>(grid);
-        const double cell_height = shown.rect.height / static_cast<double>(grid);
-        token.x = static_cast<float>(shown.rect.x + cell_width * token.col);
-        token.y = static_cast<float>(shown.rect.y + cell_height * token.row);
-        token.width = static_cast<float>(cell_width);
-        token.height = static_cast<float>(cell_height);
-      }
-      prompt_.ids.push_back(static_cast<std::int32_t>(config_.image_token_id));
-      prompt_.layout.kinds.push_back(TokenKind::visual);
-      prompt_.layout.visual_ids.push_back(static_cast<std::int32_t>(prompt_.layout.visual.size()));
-      prompt_.layout.visual.push_back(token);
-      prompt_.picture_of.push_back(static_cast<std::int32_t>(index));
-      // The top bit keeps picture keys apart from token ids.
-      prompt_.keys.push_back(
-          (shown.content * 0x9E3779B97F4A7C15ull + static_cast<std::uint64_t>(t)) | (1ull << 63));
+    const auto image = static_cast<std::int32_t>(index);
+    const auto first_id = static_cast<std::int32_t>(prompt_.layout.visual.size());
+    const auto count = static_cast<std::int32_t>(config_.visual_tokens_per_image());
+    const auto first_row = static_cast<std::int32_t>(config_.vision.tokens()) - count;
+    for (std::int32_t row = first_row; row < first_row + count; ++row) {
+      prompt_.layout.visual.push_back(visual_token(shown, image, row));
     }
+    for (std::int64_t t = 0; t < tokens_of(index); ++t) {
+      const bool pruned = !shown.tower_rows.empty();
+      const std::int32_t row = pruned ? shown.tower_rows[static_cast<std::size_t>(t)]
+                                      : first_row + static_cast<std::int32_t>(t);
+      if (row < 0 || row >= first_row + count) {
+        return make_error(ErrorCode::internal,
+                          "the vision tower has no row " + std::to_string(row));
+      }
+      const std::int32_t within = std::max(row - first_row, 0);
+      std::int32_t id = first_id + within;
+      if (row < first_row) {  // ids of such class tokens are known once all pictures are
+        id = -1;
+        class_tokens_.push_back({prompt_.ids.size(), visual_token(shown, image, row)});
+      }
+      // The top bit keeps picture keys apart from token ids.
+      const std::uint64_t place =
+          pruned ? static_cast<std::uint64_t>(count + row) : static_cast<std::uint64_t>(t);
+      push(static_cast<std::int32_t>(config_.image_token_id), TokenKind::visual, id,
+           {image, static_cast<std::int32_t>(t)}, next_position_ + within,
+           (shown.content * 0x9E3779B97F4A7C15ull + place) | (1ull << 63));
+    }
+    prompt_.layout.pictures.resize(
+        std::max(prompt_.layout.pictures.size(), static_cast<std::size_t>(index) + 1));
+    prompt_.layout.pictures[static_cast<std::size_t>(index)] = shown.size;
+    prompt_.unpruned_visual += count;
+    next_position_ += count;
     return {};
   }
 
   EncodedPrompt finish() {
+    SequenceLayout& layout = prompt_.layout;
     // Without a picture there is nothing to prune, and all of it is text.
-    if (prompt_.layout.visual.empty()) {
-      std::fill(prompt_.layout.kinds.begin(), prompt_.layout.kinds.end(), TokenKind::text);
+    if (layout.visual.empty()) {
+      std::fill(layout.kinds.begin(), layout.kinds.end(), TokenKind::text);
+    }
+    for (const auto& [position, token] : class_tokens_) {
+      layout.visual_ids[position] = static_cast<std::int32_t>(layout.visual.size());
+      layout.visual.push_back(token);
     }
     for (const std::uint64_t key : prompt_.keys) {  // FNV-1a over whole keys
-      prompt_.layout.fingerprint = (prompt_.layout.fingerprint ^ key) * 0x100000001B3ull;
+      layout.fingerprint = (layout.fingerprint ^ key) * 0x100000001B3ull;
     }
     return std::move(prompt_);
+  }
+
+ private:
+  void push(std::int32_t token_id, TokenKind kind, std::int32_t visual_id, FeatureRow feature,
+            std::int32_t position, std::uint64_t key) {
+    prompt_.ids.push_back(token_id);
+    prompt_.layout.kinds.push_back(kind);
+    prompt_.layout.visual_ids.push_back(visual_id);
+    prompt_.features.push_back(feature);
+    prompt_.original_positions.push_back(position);
+    prompt_.keys.push_back(key);
+  }
+
+  /// The token of one row of the vision tower; the class token has no cell.
+  VisualToken visual_token(const PromptPicture& shown, std::int32_t image, std::int32_t row) const {
+    VisualToken token;
+    token.image = image;
+    if (row == 0) return token;
+    const auto grid = static_cast<std::int32_t>(config_.vision.grid());
+    const double cell_width = shown.rect.width / grid;
+    const double cell_height = shown.rect.height / grid;
+    token.row = (row - 1) / grid;
+    token.col = (row - 1) % grid;
+    token.x = static_cast<float>(shown.rect.x + cell_width * token.col);
+    token.y = static_cast<float>(shown.rect.y + cell_height * token.row);
+    token.width = static_cast<float>(cell_width);
+    token.height = static_cast<float>(cell_height);
+    return token;
   }
 
  private:
   const LlavaConfig& config_;
   std::span<const PromptPicture> pictures_;
   EncodedPrompt prompt_;
+  std::int32_t next_position_ = 0;
+  /// Class tokens that only pruning passes on, by prompt position.
+  std::vector<std::pair<std::size_t, VisualToken>> class_tokens_;
 };
 
 }  // namespace
@@ -113,20 +165,19 @@ Result<EncodedPrompt> encode_ids(std::span<const std::int32_t> ids,
                                  std::span<const PromptPicture> pictures,
                                  const LlavaConfig& config) {
   PromptBuilder builder(config, pictures);
-  const std::int64_t per_picture = config.visual_tokens_per_image();
   std::int64_t picture = 0;
   for (std::size_t i = 0; i < ids.size();) {
     if (ids[i] != config.image_token_id) {
       builder.token(ids[i++]);
       continue;
     }
-    const auto run = static_cast<std::size_t>(per_picture);
+    const auto run = static_cast<std::size_t>(builder.tokens_of(picture));
     if (i + run > ids.size() ||
         std::any_of(ids.begin() + static_cast<std::ptrdiff_t>(i),
                     ids.begin() + static_cast<std::ptrdiff_t>(i + run),
                     [&](std::int32_t id) { return id != config.image_token_id; })) {
       return make_error(ErrorCode::usage,
-                        "picture placeholders must come in runs of " + std::to_string(per_picture))
+                        "picture placeholders must come in runs of " + std::to_string(run))
           .at(i);
     }
     FOVEA_CHECK(builder.picture(picture++));

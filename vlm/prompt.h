@@ -17,13 +17,26 @@ namespace fovea {
 struct PromptPicture {
   std::uint64_t content = 0;  // identifies pixels and preprocessing
   PixelRect rect;             // where the token grid lies on the original picture
+  PictureSize size;           // of the original picture
+  /// Rows of the vision tower that go into the prompt, in this order: 0 is the class token, 1 + r
+  /// the patch of raster index r. Empty: all that the model selects.
+  std::span<const std::int32_t> tower_rows;
+};
+
+/// Which row of which picture's features a prompt token is made of.
+struct FeatureRow {
+  std::int32_t picture = -1;  // an index into the pictures given; -1: a text token
+  std::int32_t row = 0;
 };
 
 struct EncodedPrompt {
   std::vector<std::int32_t> ids;  // the placeholder once per visual token
   SequenceLayout layout;
-  /// Picture of each visual token, by id (an index into the pictures given).
-  std::vector<std::int32_t> picture_of;
+  std::vector<FeatureRow> features;  // per prompt position
+  /// Per prompt position: where the token would stand if the vision tower had not pruned. A class
+  /// token that only pruning passes on shares the place of its picture's first patch.
+  std::vector<std::int32_t> original_positions;
+  std::int64_t unpruned_visual = 0;  // visual tokens without pruning in the vision tower
   /// Equal keys at the start of two prompts mean equal hidden states there: a text token's id, or
   /// a picture's content and the token's place in it.
   std::vector<std::uint64_t> keys;
@@ -35,8 +48,8 @@ Result<EncodedPrompt> encode_prompt(const std::vector<PromptPart>& parts,
                                     std::span<const PromptPicture> pictures,
                                     const Tokenizer& tokenizer, const LlavaConfig& config);
 
-/// The same from ready token ids (random models, conformance tests): each run of
-/// visual_tokens_per_image() placeholders is the next picture.
+/// The same from ready token ids (random models, conformance tests): each run of placeholders as
+/// long as the next picture's tokens is that picture.
 Result<EncodedPrompt> encode_ids(std::span<const std::int32_t> ids,
                                  std::span<const PromptPicture> pictures,
                                  const LlavaConfig& config);

@@ -150,7 +150,8 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
       timings.vision += found.features->vision_ms;
       timings.projector += found.features->projector_ms;
     }
-    pictures_in_prompt.push_back({found.features->content, found.features->rect});
+    pictures_in_prompt.push_back(
+        {found.features->content, found.features->rect, {image->width, image->height}});
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());
@@ -160,19 +161,22 @@ Status Session::Impl::embed_prompt(
     const EncodedPrompt& prompt, std::int64_t first,
     const std::vector<std::shared_ptr<const PictureFeatures>>& features, TensorView out) {
   const auto total = static_cast<std::int64_t>(prompt.ids.size());
-  const std::int64_t per_picture = model->config().visual_tokens_per_image();
+  const auto feature = [&](std::int64_t position) {
+    return prompt.features[static_cast<std::size_t>(position)];
+  };
   for (std::int64_t begin = first; begin < total;) {
-    const std::int32_t id = prompt.layout.visual_ids[static_cast<std::size_t>(begin)];
+    const FeatureRow start = feature(begin);
     std::int64_t end = begin + 1;
-    if (id >= 0) {  // the rest of one picture's tokens, as far as they are wanted
-      const std::int64_t within = id % per_picture;
-      end = begin + (per_picture - within);
-      const PictureFeatures& picture =
-          *features[static_cast<std::size_t>(prompt.picture_of[static_cast<std::size_t>(id)])];
-      FOVEA_CHECK(convert(picture.tokens.view().slice(within, end - begin),
+    if (start.picture >= 0) {  // the rest of one picture's tokens, as far as they are wanted
+      while (end < total && feature(end).picture == start.picture &&
+             feature(end).row == start.row + (end - begin)) {
+        ++end;
+      }
+      const PictureFeatures& picture = *features[static_cast<std::size_t>(start.picture)];
+      FOVEA_CHECK(convert(picture.tokens.view().slice(start.row, end - begin),
                           out.slice(begin - first, end - begin)));
     } else {
-      while (end < total && prompt.layout.visual_ids[static_cast<std::size_t>(end)] < 0) ++end;
+      while (end < total && feature(end).picture < 0) ++end;
       FOVEA_CHECK(model->decoder().embed(
           context,
           std::span(prompt.ids)
@@ -316,7 +320,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     std::shared_ptr<DecoderTrace> trace;
     if (question.trace) trace = std::make_shared<DecoderTrace>(model, prompt.layout);
     DecoderState state = model->decoder().new_state();
-    answer.pruning.initial = prompt.layout.visual_count();
+    answer.pruning.initial = prompt.unpruned_visual;
     answer.pruning.positions = plan.positions;
     Stopwatch prefill_watch;
     FOVEA_CHECK(model->decoder().prefill(context, input, state, logits, &answer.pruning,

@@ -38,6 +38,8 @@ std::vector<std::int32_t> LayerStage::rows_of(RowSet set) const {
       std::iota(rows.begin(), rows.end(), visual_rows_.back());
       return rows;
     }
+    case RowSet::class_token:
+      return {};
   }
   return {};
 }

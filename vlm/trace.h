@@ -21,8 +21,8 @@ class Trace {
   /// last prompt row for t = 0.
   virtual int tokens() const = 0;
   virtual const SequenceLayout& layout() const = 0;
-  /// Attention from answer token t to every visual token: f32 [heads, visual tokens] of one layer.
-  /// Tokens pruned before that layer are NaN.
+  /// Attention from answer token t to every visual token: f32 [heads, layout().id_count()] of one
+  /// layer. Tokens pruned before that layer are NaN.
   virtual Result<std::vector<float>> visual_map(Context& context, int layer, int token) const = 0;
 };
 
