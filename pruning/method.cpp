@@ -4,6 +4,7 @@
 
 #include "pruning/methods/adaptinfer.h"
 #include "pruning/methods/baselines.h"
+#include "pruning/methods/divprune.h"
 #include "pruning/methods/fastv.h"
 #include "pruning/methods/himap.h"
 #include "pruning/methods/sgl.h"
@@ -46,6 +47,10 @@ Result<std::shared_ptr<Policy>> make_himap(const MethodRequest& request) {
 Result<std::shared_ptr<Policy>> make_sgl(const MethodRequest& request) {
   FOVEA_TRY(std::shared_ptr<Policy> policy, Sgl::make(request));
   return policy;
+}
+
+Result<std::shared_ptr<Policy>> make_divprune(const MethodRequest& request) {
+  return std::shared_ptr<Policy>(std::make_shared<DivPrune>(request.schedule));
 }
 
 Result<std::shared_ptr<Policy>> make_random(const MethodRequest& request) {
@@ -91,6 +96,14 @@ const std::vector<Method>& table() {
        {{"guide-layer", "F", "cut before layer int(F x layers) (default 0.4)"},
         {"guide-ratio", "F", "keep int(F x visual tokens) (default 0.4)"}},
        make_sgl},
+      {"divprune",
+       "2503.02175",
+       "the tokens that are least alike, before the decoder",
+       divprune_presets,
+       kDivPruneDefaultPreset,
+       CutSide::before,
+       {},
+       make_divprune},
       {"random",
        "",
        "drawn by lot: a yardstick",
@@ -155,7 +168,14 @@ Result<std::shared_ptr<Policy>> make_policy(const MethodRequest& request) {
           .with_remedy("It takes " + std::string(option->values));
     }
   }
-  return method->make(request);
+  FOVEA_TRY(auto policy, method->make(request));
+  if (!request.adjustments.empty() && !policy->takes_adjustments()) {
+    return make_error(ErrorCode::usage,
+                      std::string(method->name) + " ranks by no score that could be debiased")
+        .in_field("--debias")
+        .with_remedy("Leave out --debias and --debias-padding, or choose another --prune");
+  }
+  return policy;
 }
 
 }  // namespace fovea

@@ -80,8 +80,11 @@ std::vector<ScheduleStage> scale_preset(const SchedulePreset& preset, int layers
     layer = std::max(layer, lowest);
     if (layer >= layers) break;  // a model too shallow for the later stages
     lowest = layer + 1;
-    const double count = static_cast<double>(stage.keep.tokens(preset.visual)) *
-                         static_cast<double>(visual) / static_cast<double>(preset.visual);
+    // A ratio is one of any number of tokens.
+    const double count = stage.keep.is_ratio
+                             ? stage.keep.value * static_cast<double>(visual)
+                             : static_cast<double>(stage.keep.tokens(preset.visual)) *
+                                   static_cast<double>(visual) / static_cast<double>(preset.visual);
     scaled.push_back({layer, {std::round(count), false}});
   }
   return scaled;

@@ -35,8 +35,8 @@ struct SchedulePreset {
 };
 
 /// Rule by which a preset moves to another model: layer l of D becomes round(l L / D), at least 1
-/// when l was, and above the stage before it; a count k of V becomes round(k V' / V). A preset is
-/// unchanged on a model of its own depth and token count.
+/// when l was, and above the stage before it; a count k of V becomes round(k V' / V), a ratio r
+/// becomes round(r V'). A preset is unchanged on a model of its own depth and token count.
 std::vector<ScheduleStage> scale_preset(const SchedulePreset& preset, int layers,
                                         std::int64_t visual);
 
