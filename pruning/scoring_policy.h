@@ -21,6 +21,7 @@ class ScoreAdjustment {
 
 class ScoringPolicy : public Policy {
  public:
+  bool takes_adjustments() const override { return true; }
   /// Remembers the plan: select() needs its counts.
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) final;
   /// score(), then the adjustments in the order they were added, then the stage's `keep` best.

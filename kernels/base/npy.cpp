@@ -211,7 +211,18 @@ Status write_npy(const std::string& path, std::span<const std::int64_t> shape,
   return write_array(path, shape, "<i4", std::as_bytes(values), sizeof(std::int32_t));
 }
 
-Result<NpyArray> parse_npy(std::span<const std::byte> bytes) {
+namespace {
+
+/// What a file says about its array, and the bytes of its values.
+struct Parts {
+  std::vector<std::int64_t> shape;
+  std::size_t elements = 0;
+  Format format;
+  std::size_t header_at = 0;
+  std::span<const std::byte> data;
+};
+
+Result<Parts> parse_parts(std::span<const std::byte> bytes) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (!text.starts_with(kMagic)) return bad("not a NumPy .npy file: its first bytes differ", 0);
   const auto version = text.size() > kMagic.size() ? static_cast<unsigned>(bytes[6]) : 0;
@@ -250,21 +261,62 @@ Result<NpyArray> parse_npy(std::span<const std::byte> bytes) {
                    " bytes of values; the file has " + std::to_string(data.size()),
                start + length);
   }
+  return Parts{header.shape, static_cast<std::size_t>(*elements), *format, start, data};
+}
+
+Error no_room(std::size_t elements) {
+  return make_error(ErrorCode::out_of_memory,
+                    "no room for an array of " + std::to_string(elements) + " values");
+}
+
+template <class Array>
+Result<Array> read_file(const std::string& path,
+                        Result<Array> (*parse)(std::span<const std::byte>)) {
+  FOVEA_TRY(const MappedFile file, MappedFile::open(path));
+  auto array = parse(file.bytes());
+  if (!array) return std::move(array.error().in_file(path));
+  return array;
+}
+
+}  // namespace
+
+Result<NpyArray> parse_npy(std::span<const std::byte> bytes) {
+  FOVEA_TRY(const Parts parts, parse_parts(bytes));
   try {
-    NpyArray array{header.shape, std::vector<float>(static_cast<std::size_t>(*elements))};
-    format->read(data, array.values);
+    NpyArray array{parts.shape, std::vector<float>(parts.elements)};
+    parts.format.read(parts.data, array.values);
     return array;
   } catch (const std::bad_alloc&) {
-    return make_error(ErrorCode::out_of_memory,
-                      "no room for an array of " + std::to_string(*elements) + " values");
+    return no_room(parts.elements);
+  }
+}
+
+Result<NpyDoubles> parse_npy_doubles(std::span<const std::byte> bytes) {
+  FOVEA_TRY(const Parts parts, parse_parts(bytes));
+  const bool single = parts.format.descr == "<f4";
+  if (!single && parts.format.descr != "<f8") {
+    return bad("element type '" + std::string(parts.format.descr) + "'; expected <f4 or <f8",
+               parts.header_at)
+        .with_remedy("Convert the array with numpy's astype('<f8').");
+  }
+  try {
+    NpyDoubles array{parts.shape, std::vector<double>(parts.elements)};
+    for (std::size_t i = 0; i < parts.elements; ++i) {
+      const std::byte* at = parts.data.data() + i * parts.format.size;
+      array.values[i] = single ? static_cast<double>(load<float>(at)) : load<double>(at);
+    }
+    return array;
+  } catch (const std::bad_alloc&) {
+    return no_room(parts.elements);
   }
 }
 
 Result<NpyArray> read_npy(const std::string& path) {
-  FOVEA_TRY(const MappedFile file, MappedFile::open(path));
-  auto array = parse_npy(file.bytes());
-  if (!array) return std::move(array.error().in_file(path));
-  return array;
+  return read_file(path, parse_npy);
+}
+
+Result<NpyDoubles> read_npy_doubles(const std::string& path) {
+  return read_file(path, parse_npy_doubles);
 }
 
 }  // namespace fovea

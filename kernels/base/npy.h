@@ -26,4 +26,13 @@ Status write_npy(const std::string& path, std::span<const std::int64_t> shape,
 Result<NpyArray> parse_npy(std::span<const std::byte> bytes);
 Result<NpyArray> read_npy(const std::string& path);
 
+struct NpyDoubles {
+  std::vector<std::int64_t> shape;
+  std::vector<double> values;  // C order
+};
+
+/// The same in full precision, of '<f4' and '<f8' only.
+Result<NpyDoubles> parse_npy_doubles(std::span<const std::byte> bytes);
+Result<NpyDoubles> read_npy_doubles(const std::string& path);
+
 }  // namespace fovea

@@ -20,6 +20,7 @@ class RandomChoice final : public ScoringPolicy {
   RandomChoice(ScheduleRequest request, std::uint64_t seed)
       : request_(std::move(request)), seed_(seed) {}
   std::string name() const override { return "random"; }
+  bool takes_adjustments() const override { return false; }
 
  protected:
   Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) override;
@@ -35,6 +36,7 @@ class UniformChoice final : public ScoringPolicy {
  public:
   explicit UniformChoice(ScheduleRequest request) : request_(std::move(request)) {}
   std::string name() const override { return "uniform"; }
+  bool takes_adjustments() const override { return false; }
 
  protected:
   Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) override;
