@@ -3,7 +3,8 @@
     python make_eval.py --atlas atlas.npz --out ../eval
 
 The seed differs from every training seed. The pictures are JPEG files of several sizes, so that reading and resizing
-them is part of what is measured.
+them is part of what is measured. `evidence` lists the visual tokens (raster indices of the 24x24 grid) that show the
+things which hold a question's answer; it is empty where the answer is that something is missing.
 """
 
 import argparse
@@ -15,11 +16,12 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from atlas import Atlas, load
+from atlas import TILE, Atlas, load
+from model import PATCH
 from questions import CATEGORIES, Asker, Question
 from render import Renderer, scene_rows
 from vocabulary import load_kinds
-from world import Thing, World
+from world import SIDE, Thing, World
 
 NAME = "emoji-world"
 SEED = 990_001
@@ -54,6 +56,32 @@ def draw_scenes(world: World, asker: Asker, count: int, rng: Random) -> list[lis
     return scenes
 
 
+def tile_boxes(atlas: Atlas) -> np.ndarray:
+    """Per tile: left, top, right and bottom of what is not transparent, in halves of the tile's side from its centre."""
+    boxes = np.zeros((len(atlas.tiles), 4))
+    for box, tile in zip(boxes, atlas.tiles):
+        rows, cols = np.nonzero(tile[..., 3] > 127)
+        box[:] = cols.min(), rows.min(), cols.max() + 1, rows.max() + 1
+    return boxes / (TILE / 2) - 1
+
+
+def evidence(question: Question, boxes: np.ndarray, first_tile: np.ndarray) -> list[int]:
+    """Raster indices of the patches that the boxes of the question's things touch."""
+    patches = set()
+    side = int(SIDE) // PATCH
+    for thing in question.shown:
+        left, top, right, bottom = boxes[first_tile[thing.kind] + thing.style]
+        if thing.mirrored:
+            left, right = -right, -left
+        corners = np.array([(left, top), (right, top), (left, bottom), (right, bottom)]) * thing.radius
+        turn = np.array([[np.cos(thing.tilt), np.sin(thing.tilt)], [-np.sin(thing.tilt), np.cos(thing.tilt)]])
+        reach = corners @ turn + (thing.x, thing.y)
+        low = np.clip(np.floor(reach.min(0) / PATCH), 0, side - 1).astype(int)
+        high = np.clip(np.ceil(reach.max(0) / PATCH), 1, side).astype(int)
+        patches.update(row * side + col for row in range(low[1], high[1]) for col in range(low[0], high[0]))
+    return sorted(int(patch) for patch in patches)
+
+
 def write_pictures(scenes: list[list[Thing]], atlas: Atlas, folder: Path, seed: int) -> list[str]:
     renderer = Renderer(atlas, "cpu", seed)
     names = []
@@ -86,9 +114,12 @@ def main() -> None:
     scenes = draw_scenes(world, asker, options.pictures, rng)
     asked = ask_about(scenes, asker, options.per_category, rng)
     (options.out / "images").mkdir(parents=True, exist_ok=True)
-    names = write_pictures(scenes, load(options.atlas), options.out / "images", options.seed)
+    atlas = load(options.atlas)
+    names = write_pictures(scenes, atlas, options.out / "images", options.seed)
+    boxes = tile_boxes(atlas)
     write_lines(options.out / f"{NAME}.jsonl", [
-        {"question_id": i, "image": names[picture], "text": question.text, "category": question.category}
+        {"question_id": i, "image": names[picture], "text": question.text, "category": question.category,
+         "evidence": evidence(question, boxes, atlas.first)}
         for i, (picture, question) in enumerate(asked)
     ])
     write_lines(options.out / f"{NAME}-labels.jsonl", [

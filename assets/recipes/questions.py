@@ -42,6 +42,7 @@ class Question:
     text: str
     answer: str
     subject: tuple[str, ...]  # what is asked about, whatever the phrasing
+    shown: tuple[Thing, ...]  # the things that hold the answer; none where the answer is that something is missing
 
 
 class Asker:
@@ -56,9 +57,9 @@ class Asker:
         found = getattr(self, "_" + category)(things, rng)
         if found is None:
             return None
-        words, answer = found
+        words, answer, shown = found
         text = rng.choice(TEMPLATES[category]).format(**words)
-        return Question(category, text, answer[0].upper() + answer[1:], tuple(words.values()))
+        return Question(category, text, answer[0].upper() + answer[1:], tuple(words.values()), tuple(shown))
 
     def _name(self, thing: Thing) -> str:
         return self.kinds[thing.kind].name
@@ -78,23 +79,24 @@ class Asker:
         if not alone:
             return None
         thing = rng.choice(alone)
-        return {"place": place(thing)}, with_article(self._name(thing))
+        return {"place": place(thing)}, with_article(self._name(thing)), [thing]
 
     def _where(self, things, rng):
         clear = [thing for thing in self._unique(things) if is_clear(thing)]
         if not clear:
             return None
         thing = rng.choice(clear)
-        return {"name": self._name(thing)}, place(thing)
+        return {"name": self._name(thing)}, place(thing), [thing]
 
     def _colour(self, things, rng):
-        shapes = [self.kinds[thing.kind] for thing in things if self.kinds[thing.kind].shape]
-        counts = Counter(kind.shape for kind in shapes)
-        single = [kind for kind in shapes if counts[kind.shape] == 1]
+        shapes = [thing for thing in things if self.kinds[thing.kind].shape]
+        counts = Counter(self.kinds[thing.kind].shape for thing in shapes)
+        single = [thing for thing in shapes if counts[self.kinds[thing.kind].shape] == 1]
         if not single:
             return None
-        kind = rng.choice(single)
-        return {"shape": kind.shape}, kind.color
+        thing = rng.choice(single)
+        kind = self.kinds[thing.kind]
+        return {"shape": kind.shape}, kind.color, [thing]
 
     def _count(self, things, rng):
         counts = Counter(thing.kind for thing in things if not self.kinds[thing.kind].text)
@@ -103,14 +105,15 @@ class Asker:
             kind = self._absent(things, rng)
         else:
             kind = rng.choice([k for k, n in counts.items() if n == number])
-        return {"plural": self.kinds[kind].plural}, str(number)
+        return {"plural": self.kinds[kind].plural}, str(number), [thing for thing in things if thing.kind == kind]
 
     def _exists(self, things, rng):
         if rng.random() < 0.5:
-            return {"one": with_article(self._name(rng.choice(things)))}, "yes"
+            name = self._name(rng.choice(things))
+            return {"one": with_article(name)}, "yes", [thing for thing in things if self._name(thing) == name]
         if rng.random() < 0.1 and not any(self.kinds[thing.kind].text for thing in things):
-            return {"one": "a sign"}, "no"
-        return {"one": with_article(self.kinds[self._absent(things, rng)].name)}, "no"
+            return {"one": "a sign"}, "no", []
+        return {"one": with_article(self.kinds[self._absent(things, rng)].name)}, "no", []
 
     def _absent(self, things: list[Thing], rng: Random) -> int:
         """A kind that the scene lacks; half the time one that differs from a shown shape in one respect."""
@@ -139,14 +142,14 @@ class Asker:
         if abs(difference) < CLEAR_DISTANCE:
             return None
         words = {"name": self._name(first), "relation": phrase, "other": self._name(second)}
-        return words, "yes" if difference * direction > 0 else "no"
+        return words, "yes" if difference * direction > 0 else "no", [first, second]
 
     def _sign(self, things, rng):
-        texts = [self.kinds[thing.kind].text for thing in things if self.kinds[thing.kind].text]
-        return ({}, texts[0]) if texts else None
+        signs = [thing for thing in things if self.kinds[thing.kind].text]
+        return ({}, self.kinds[signs[0].kind].text, signs[:1]) if signs else None
 
     def _total(self, things, rng):
-        return {}, str(len(things))
+        return {}, str(len(things)), things
 
     def _describe(self, things, rng):
         """All things in reading order, equal ones counted together where the first of them stands."""
@@ -160,7 +163,7 @@ class Asker:
             else:
                 parts.append(with_article(info.name) if number == 1 else f"{COUNT_WORDS[number]} {info.plural}")
         listed = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
-        return {}, f"the picture shows {listed}."
+        return {}, f"the picture shows {listed}.", things
 
 
 def _far(thing: Thing, other: Thing) -> bool:
