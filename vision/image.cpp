@@ -66,7 +66,7 @@ Status check_image(const Image& image) {
 }  // namespace
 
 Image Image::filled(int width, int height, std::uint8_t r, std::uint8_t g, std::uint8_t b) {
-  Image image{width, height, {}};
+  Image image{width, height, {}, {}};
   image.rgb.resize(static_cast<std::size_t>(width) * height * 3);
   for (std::size_t i = 0; i < image.rgb.size(); i += 3) {
     image.rgb[i] = r;
@@ -89,7 +89,11 @@ Result<Image> decode_image(std::span<const std::byte> bytes, const std::string& 
     }
   };
   Result<Image> image = decode();
-  if (!image) image.error().in_file(name);
+  if (image) {
+    image->name = name;
+  } else {
+    image.error().in_file(name);
+  }
   return image;
 }
 

@@ -21,6 +21,7 @@ struct Image {
   int width = 0;
   int height = 0;
   std::vector<std::uint8_t> rgb;  // [height, width, 3]
+  std::string name;               // of the file, for errors; empty when made in memory
 
   static Image filled(int width, int height, std::uint8_t r, std::uint8_t g, std::uint8_t b);
   std::uint8_t* pixel(int x, int y) { return &rgb[(static_cast<std::size_t>(y) * width + x) * 3]; }

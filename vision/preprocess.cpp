@@ -191,11 +191,16 @@ Result<PreparedImage> preprocess(Context& context, const Image& image,
                                  const PreprocessConfig& config) {
   FOVEA_CHECK(check_picture(image));
   FOVEA_CHECK(check_config(config));
-  try {
-    return prepare(context, config.channels == 1 ? grey_of(image) : image, config);
-  } catch (const std::bad_alloc&) {
-    return no_memory();
-  }
+  const auto attempt = [&]() -> Result<PreparedImage> {
+    try {
+      return prepare(context, config.channels == 1 ? grey_of(image) : image, config);
+    } catch (const std::bad_alloc&) {
+      return no_memory();
+    }
+  };
+  Result<PreparedImage> prepared = attempt();
+  if (!prepared && !image.name.empty()) prepared.error().in_file(image.name);
+  return prepared;
 }
 
 Result<Image> resize_like_pillow(Context& context, const Image& image, int width, int height,

@@ -4,8 +4,9 @@
 
 100 held-out questions, evenly spread over assets/eval/emoji-world.jsonl, each answered greedily in
 float32 by the model's own processor (its chat template, its tokenizer, the Pillow image backend).
-One JSON object a line: question_id, image, text, prompt_token_ids, token_ids (the end token
-included), answer, and margin: the smallest lead of a chosen token over the next, over the answer.
+One JSON object a line: question_id, image, text, prompt_token_ids (one placeholder for the whole
+picture), token_ids (the end token included), answer, and margin: the smallest lead of a chosen
+token over the next, over the answer.
 Run it again whenever the bundled model changes.
 """
 
@@ -36,8 +37,10 @@ def answer(model, processor, image, text):
     )
     prompt_ids = inputs["input_ids"][0].tolist()
     token_ids = out.sequences[0, len(prompt_ids) :].tolist()
+    image_id = model.config.image_token_id
+    one_placeholder = [t for t, before in zip(prompt_ids, [None] + prompt_ids) if not t == before == image_id]
     return {
-        "prompt_token_ids": prompt_ids,
+        "prompt_token_ids": one_placeholder,
         "token_ids": token_ids,
         "answer": processor.tokenizer.decode(token_ids, skip_special_tokens=True).strip(),
         "margin": round(margins(torch.cat(out.logits).float()).min().item(), 4),
