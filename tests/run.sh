@@ -31,27 +31,6 @@ esac
 
 say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
-install_packages() {
-  local -a wanted missing=()
-  mapfile -t wanted < <(sed 's/#.*//' app/packages.txt | grep -oE '[a-z0-9.+-]+')
-  wanted+=(libgtest-dev "$@")
-  if ! command -v dpkg-query >/dev/null; then
-    echo "This is no Debian system: these packages (or their like) must be there: ${wanted[*]}"
-    return
-  fi
-  local package
-  for package in "${wanted[@]}"; do
-    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
-  done
-  ((${#missing[@]})) || return 0
-  say "Installing ${missing[*]}"
-  local -a as_root=()
-  ((EUID == 0)) || as_root=(sudo)
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    "${missing[@]}" >/dev/null
-}
-
 build_release() {
   say "Building release"
   cmake --preset release >/dev/null
@@ -155,7 +134,7 @@ run_everything() {
   git diff --stat -- tests/results 2>/dev/null || true
 }
 
-install_packages ${full:+python3-venv}
+bash app/install_packages.sh libgtest-dev ${full:+python3-venv}
 build_release
 build_sanitized
 run_tests
