@@ -3,6 +3,7 @@
 #include <array>
 
 #include "app/commands.h"
+#include "app/compare.h"
 #include "app/exit_code.h"
 #include "app/question_run.h"
 #include "app/report.h"
@@ -24,6 +25,7 @@ Status write_logits(const std::string& path, const Answer& answer) {
 }  // namespace
 
 int run_ask(const AskOptions& options) {
+  if (!options.compare.empty()) return run_compare(options);
   QuestionRun run;
   const Keep keep{.trace = false, .logits = !options.dump_logits.empty()};
   if (const int code = run_question(options, keep, run); code != kExitOk) return code;

@@ -130,6 +130,15 @@ CLI::App& declare_ask(CLI::App& app, AskOptions& options) {
       ->check(non_empty("the file's name"))
       ->group("Output")
       ->type_name("FILE.npy");
+  command
+      .add_option("--compare", options.compare,
+                  "Ask under each of several settings divided by commas "
+                  "(none,adaptinfer,fastv:keep=144) and print a table")
+      ->check(non_empty("the list of settings"))
+      ->excludes("--prune")
+      ->excludes("--dump-logits")
+      ->group("Pruning")
+      ->type_name("SETTINGS");
   return command;
 }
 
@@ -360,6 +369,7 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   ParsedLine line;
   if (chosen == "ask") {
     FOVEA_CHECK(check_ask(ask, chosen));
+    if (!ask.compare.empty()) ask.prune.written = divided(ask.compare, ",");
     FOVEA_CHECK(read_prune_settings(ask.prune));
     FOVEA_CHECK(check_json_target(ask.output, chosen));
     line.command = ask;

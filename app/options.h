@@ -47,6 +47,7 @@ struct AskOptions {
   std::string question;  // "-": read from stdin
   std::optional<std::string> raw_prompt;
   std::string dump_logits;
+  std::string compare;  // settings divided by commas, asked one after the other; empty: one answer
 };
 
 struct ChatOptions {

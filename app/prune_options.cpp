@@ -28,17 +28,7 @@ Error bad_value(const std::string& wanted, const std::string& value) {
 }
 
 /// Lists are written with commas, or with plus signs where a comma already divides settings.
-std::vector<std::string> list_items(const std::string& value) {
-  std::vector<std::string> items(1);
-  for (const char c : value) {
-    if (c == ',' || c == '+') {
-      items.emplace_back();
-    } else {
-      items.back() += c;
-    }
-  }
-  return items;
-}
+constexpr const char* kListDividers = ",+";
 
 Status set_preset(PruneSetting& setting, const std::string& value) {
   if (value.empty()) return bad_value("the name of one of the method's presets", value);
@@ -48,7 +38,7 @@ Status set_preset(PruneSetting& setting, const std::string& value) {
 
 Status set_layers(PruneSetting& setting, const std::string& value) {
   std::vector<int> layers;
-  for (const std::string& item : list_items(value)) {
+  for (const std::string& item : divided(value, kListDividers)) {
     int layer = -1;
     if (!read_number(item, layer) || layer < 0 || layer > kMaxLayer) {
       return bad_value("layer numbers from 0 on, such as 1,3", value);
@@ -61,7 +51,7 @@ Status set_layers(PruneSetting& setting, const std::string& value) {
 
 Status set_keep(PruneSetting& setting, const std::string& value) {
   std::vector<KeepCount> counts;
-  for (const std::string& item : list_items(value)) {
+  for (const std::string& item : divided(value, kListDividers)) {
     KeepCount count;
     count.is_ratio = item.find('.') != std::string::npos;
     const double most = count.is_ratio ? 1.0 : kMaxTokens;
@@ -163,14 +153,7 @@ std::pair<std::string, std::string> key_and_value(const std::string& text) {
 }  // namespace
 
 Result<PruneSetting> read_prune_setting(const std::string& written, const PruneOptions& options) {
-  std::vector<std::string> parts(1);
-  for (const char c : written) {
-    if (c == ':') {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
+  const std::vector<std::string> parts = divided(written, ":");
   PruneSetting setting;
   setting.name = written;
   const std::string& name = parts.front();

@@ -70,7 +70,7 @@ Result<std::vector<std::shared_ptr<const Image>>> load_pictures(
   return images;
 }
 
-int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) {
+int prepare_question(const AskOptions& options, QuestionRun& run, Question& question) {
   auto text = question_text(options);
   if (!text) return report_error(text.error());
   run.question = *text;
@@ -79,7 +79,7 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   auto images = load_pictures(options.images);
   if (!images) return report_error(images.error());
   run.images = std::move(*images);
-  const double decode_ms = ms_since(begun);
+  run.decode_image_ms = ms_since(begun);
 
   auto load = load_options(options.model);
   if (!load) return report_error(load.error(), Blame::model);
@@ -89,14 +89,6 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   run.model = *model;
   if (interrupted()) return report_error(stopped());
 
-  auto prune = make_prune_setup(options.prune.settings.front(), *run.model);
-  if (!prune) return report_error(prune.error());
-  run.prune = std::move(*prune);
-  auto session = create_session(run.model, run.threads, options.generation, run.prune);
-  if (!session) return report_error(session.error(), Blame::model);
-  if (options.output.verbose) print_model_notes(**session);
-
-  Question question;
   if (options.raw_prompt) {
     question.raw_prompt = run.question;
   } else {
@@ -104,8 +96,21 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   }
   question.images = run.images;
   question.sampling = sampling_options(options.generation);
+  return kExitOk;
+}
+
+int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) {
+  Question question;
+  if (const int code = prepare_question(options, run, question); code != kExitOk) return code;
   question.trace = keep.trace;
   question.keep_logits = keep.logits;
+
+  auto prune = make_prune_setup(options.prune.settings.front(), *run.model);
+  if (!prune) return report_error(prune.error());
+  run.prune = std::move(*prune);
+  auto session = create_session(run.model, run.threads, options.generation, run.prune);
+  if (!session) return report_error(session.error(), Blame::model);
+  if (options.output.verbose) print_model_notes(**session);
 
   const bool stream = !options.output.json_on_stdout();
   TextCallback on_text;
@@ -116,7 +121,7 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   if (answer->finish_reason == FinishReason::cancelled) return report_error(stopped());
   run.answer = std::move(*answer);
   run.answer.timings.load = run.model->load_ms();
-  run.answer.timings.decode_image = decode_ms;
+  run.answer.timings.decode_image = run.decode_image_ms;
   return kExitOk;
 }
 

@@ -16,6 +16,7 @@ struct QuestionRun {
   std::vector<std::shared_ptr<const Image>> images;
   std::string question;  // or the raw prompt
   int threads = 1;
+  double decode_image_ms = 0;
   PruneSetup prune;
   Answer answer;
 };
@@ -34,7 +35,11 @@ Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel
 Result<std::vector<std::shared_ptr<const Image>>> load_pictures(
     const std::vector<std::string>& files);
 
-/// Reads the pictures, loads the model, asks, and streams the answer to stdout unless the JSON
+/// Reads question, pictures and model, and fills `question`; what is left is to ask it. Errors are
+/// printed. Returns an exit code.
+int prepare_question(const AskOptions& options, QuestionRun& run, Question& question);
+
+/// Prepares the question, asks, and streams the answer to stdout unless the JSON
 /// object goes there. Errors are printed. Returns an exit code; `run` is whole only with kExitOk.
 int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run);
 

@@ -48,10 +48,8 @@ Json model_json(const LlavaModel& model, int threads) {
   return json;
 }
 
-Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
-                 int threads) {
+Json timings_json(const Timings& t) {
   Json timings = Json::object();
-  const Timings& t = answer.timings;
   timings.set("load", rounded_ms(t.load));
   timings.set("decode_image", rounded_ms(t.decode_image));
   timings.set("preprocess", rounded_ms(t.preprocess));
@@ -61,7 +59,11 @@ Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaM
   timings.set("first_token", rounded_ms(t.first_token));
   timings.set("per_token", rounded_ms(t.per_token));
   timings.set("total", rounded_ms(t.total));
+  return timings;
+}
 
+Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
+                 int threads) {
   Json json = Json::object();
   json.set("answer", answer.text);
   json.set("token_ids", Json::array_of(answer.token_ids));
@@ -69,7 +71,7 @@ Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaM
   json.set("finish_reason", finish_reason_name(answer.finish_reason));
   json.set("visual_tokens", visual_tokens_json(answer, setting, layers_of(model)));
   json.set("guide", Json());
-  json.set("timings_ms", std::move(timings));
+  json.set("timings_ms", timings_json(answer.timings));
   json.set("model", model_json(model, threads));
   json.set("version", version());
   return json;

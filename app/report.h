@@ -16,6 +16,8 @@ const char* dtype_text(LinearDType dtype);
 /// {"id", "sha256", "dtype", "device", "threads"} of a loaded model; the digest is null where the
 /// weights are random or too many to hash in passing.
 Json model_json(const LlavaModel& model, int threads);
+/// Milliseconds by name, as in the object of `fovea ask --json`.
+Json timings_json(const Timings& timings);
 /// The object of `fovea ask --json`.
 Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaModel& model,
                  int threads);

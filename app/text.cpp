@@ -1,5 +1,6 @@
 #include "app/text.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdarg>
 #include <cstdio>
@@ -28,6 +29,16 @@ std::string byte_text(double bytes) {
   }
   const int decimals = unit == 0 || bytes >= 100 ? 0 : bytes >= 10 ? 1 : 2;
   return format("%.*f %s", decimals, bytes, units[unit]);
+}
+
+std::vector<std::string> divided(const std::string& text, const char* dividers) {
+  std::vector<std::string> pieces;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find_first_of(dividers, begin), text.size());
+    pieces.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return pieces;
 }
 
 std::string trimmed(const std::string& text) {

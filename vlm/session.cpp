@@ -60,7 +60,8 @@ struct Session::Impl {
   std::vector<std::shared_ptr<const Image>> images;
 
   Result<Answer> ask(const Question& question, const TextCallback& on_text);
-  Result<EncodedPrompt> build_prompt(const Question& question, Timings& timings,
+  /// Adds to `spared_ms` what of the timings was not spent now (see Question::as_if_fresh).
+  Result<EncodedPrompt> build_prompt(const Question& question, Timings& timings, double& spared_ms,
                                      std::vector<std::shared_ptr<const PictureFeatures>>& features);
   Status embed_prompt(const EncodedPrompt& prompt, std::int64_t first,
                       const std::vector<std::shared_ptr<const PictureFeatures>>& features,
@@ -124,7 +125,7 @@ Result<Answer> Session::ask(const Question& question, const TextCallback& on_tex
 }
 
 Result<EncodedPrompt> Session::Impl::build_prompt(
-    const Question& question, Timings& timings,
+    const Question& question, Timings& timings, double& spared_ms,
     std::vector<std::shared_ptr<const PictureFeatures>>& features) {
   std::vector<PromptPart> parts;
   if (question.raw_prompt) {
@@ -145,10 +146,14 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
   std::vector<PromptPicture> pictures_in_prompt;
   for (const auto& image : images) {
     FOVEA_TRY(auto found, pictures.get(context, *model, *image, aspect));
-    if (found.fresh) {
+    if (found.fresh || question.as_if_fresh) {
       timings.preprocess += found.features->preprocess_ms;
       timings.vision += found.features->vision_ms;
       timings.projector += found.features->projector_ms;
+    }
+    if (!found.fresh && question.as_if_fresh) {
+      spared_ms +=
+          found.features->preprocess_ms + found.features->vision_ms + found.features->projector_ms;
     }
     pictures_in_prompt.push_back(
         {found.features->content, found.features->rect, {image->width, image->height}});
@@ -259,8 +264,9 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
   Workspace::Scope scope(context.workspace);
   Answer answer;
   Stopwatch total;
+  double spared_ms = 0;
   std::vector<std::shared_ptr<const PictureFeatures>> features;
-  Result<EncodedPrompt> built = build_prompt(question, answer.timings, features);
+  Result<EncodedPrompt> built = build_prompt(question, answer.timings, spared_ms, features);
   const auto cancelled_answer = [&] {
     answer.finish_reason = FinishReason::cancelled;
     answer.timings.total = total.elapsed_ms();
@@ -302,7 +308,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     input.layout = &prompt.layout;
     input.policy = plan.stages.empty() ? nullptr : options.policy.get();
     input.plan = &plan;
-    input.prefix = prefixes.find(prompt.keys, shareable, boundary);
+    if (!question.as_if_fresh) input.prefix = prefixes.find(prompt.keys, shareable, boundary);
     const std::int64_t reused = input.prefix != nullptr ? input.prefix->tokens : 0;
     answer.prefix_reused = reused;
     DecoderPrefix captured;
@@ -358,7 +364,9 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     return std::move(status).error();
   }
   turns.back().answer = answer.text;
-  answer.timings.total = total.elapsed_ms();
+  answer.timings.first_token += spared_ms;
+  answer.timings.total = total.elapsed_ms() + spared_ms;
+  answer.layout = std::move(built->layout);
   return answer;
 }
 

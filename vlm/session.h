@@ -11,6 +11,7 @@
 
 #include "pruning/accounting.h"
 #include "pruning/policy.h"
+#include "pruning/visual_token.h"
 #include "vision/image.h"
 #include "vlm/chat_template.h"
 #include "vlm/llava_model.h"
@@ -31,6 +32,9 @@ struct Question {
   SamplingOptions sampling;
   bool trace = false;        // keep what attention maps need (Answer::trace)
   bool keep_logits = false;  // fill Answer::logits
+  /// For comparisons: nothing kept from earlier questions makes this one look cheaper. No prefix is
+  /// resumed, and the times include what encoding each picture took when it was encoded.
+  bool as_if_fresh = false;
 };
 
 struct Timings {  // milliseconds; `decode_image` and `load` are the caller's to fill
@@ -48,6 +52,7 @@ struct Answer {
   std::vector<std::int32_t> token_ids;         // the end token included when it ended the answer
   std::vector<std::int32_t> prompt_token_ids;  // the placeholder repeated once per visual token
   FinishReason finish_reason = FinishReason::stop;
+  SequenceLayout layout;  // of the prompt
   PruningRecord pruning;
   BudgetReport budget;
   Timings timings;

@@ -157,6 +157,32 @@ TEST(Session, forgetting_the_first_turn_forgets_its_picture) {
   EXPECT_EQ(answer.pruning.initial, model()->config().visual_tokens_per_image());
 }
 
+TEST(Session, a_question_asked_as_if_fresh_is_charged_its_picture_and_resumes_nothing) {
+  const auto image = picture(50);
+  auto s = session();
+  const Answer first = ask(*s, question("what is this", image));
+  Question again = question("where is it", image);
+  again.as_if_fresh = true;
+  const Answer fresh = ask(*s, again);
+  EXPECT_EQ(fresh.prefix_reused, 0);
+  EXPECT_EQ(fresh.timings.preprocess, first.timings.preprocess);
+  EXPECT_EQ(fresh.timings.vision, first.timings.vision);
+  EXPECT_EQ(fresh.timings.projector, first.timings.projector);
+  EXPECT_GE(fresh.timings.first_token, fresh.timings.preprocess + fresh.timings.vision +
+                                           fresh.timings.projector + fresh.timings.prefill);
+  EXPECT_GE(fresh.timings.total, fresh.timings.first_token);
+  again.as_if_fresh = false;
+  EXPECT_EQ(ask(*s, again).timings.vision, 0.0);
+}
+
+TEST(Session, an_answer_says_where_every_visual_token_looks) {
+  auto s = session();
+  const Answer answer = ask(*s, question("what is this", picture(1)));
+  ASSERT_EQ(answer.layout.tokens(), static_cast<std::int64_t>(answer.prompt_token_ids.size()));
+  EXPECT_EQ(answer.layout.visual_count(), model()->config().visual_tokens_per_image());
+  EXPECT_EQ(answer.layout.visual.front().row, 0);
+}
+
 TEST(Session, an_empty_question_is_refused) {
   auto s = session();
   const auto answer = s->ask(question(" \n", picture(1)));

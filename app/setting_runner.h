@@ -1,0 +1,37 @@
+#pragma once
+// The same questions under several pruning settings: one model, one session, each picture encoded
+// once, and times as if each question had been asked by itself.
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "app/options.h"
+#include "app/prune_setup.h"
+#include "vlm/session.h"
+
+namespace fovea::app {
+
+class SettingRunner {
+ public:
+  SettingRunner(std::unique_ptr<Session> session, std::vector<PruneSetup> setups)
+      : session_(std::move(session)), setups_(std::move(setups)) {}
+
+  std::size_t size() const { return setups_.size(); }
+  const PruneSetting& setting(std::size_t index) const { return setups_[index].setting; }
+  Session& session() { return *session_; }
+
+  /// Errors: those of Session::ask().
+  Result<Answer> ask(std::size_t setting, Question question, const std::atomic<bool>* cancel);
+
+ private:
+  std::unique_ptr<Session> session_;
+  std::vector<PruneSetup> setups_;
+};
+
+/// Errors: those of make_prune_setup() and Session::create().
+Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,
+                                          int threads, const GenerationOptions& options,
+                                          const std::vector<PruneSetting>& settings);
+
+}  // namespace fovea::app
