@@ -142,13 +142,24 @@ inline double reference_activation(Activation activation, double x) {
   }
 }
 
-inline Doubles reference_attention(const VitConfig& config, const Doubles& q, const Doubles& k,
-                                   const Doubles& v) {
+/// What a block's attention did, whole.
+struct DenseAttention {
+  std::size_t tokens = 0;
+  Doubles p;        // [heads, tokens, tokens]
+  Doubles context;  // [tokens, hidden]: before the output projection
+};
+
+inline DenseAttention reference_attention(const VitConfig& config, const Doubles& q,
+                                          const Doubles& k, const Doubles& v) {
   const std::size_t width = index_of(config.hidden_size), tokens = q.size() / width;
   const std::size_t head_dim = index_of(config.head_dim());
-  Doubles out(tokens * width, 0.0), row(tokens);
+  DenseAttention dense;
+  dense.tokens = tokens;
+  dense.context.resize(tokens * width, 0.0);
+  dense.p.resize(index_of(config.heads) * tokens * tokens);
   for (std::size_t head = 0; head < index_of(config.heads); ++head) {
     for (std::size_t r = 0; r < tokens; ++r) {
+      double* row = &dense.p[(head * tokens + r) * tokens];
       double total = 0;
       for (std::size_t c = 0; c < tokens; ++c) {
         double dot = 0;
@@ -158,13 +169,14 @@ inline Doubles reference_attention(const VitConfig& config, const Doubles& q, co
         total += row[c] = std::exp(dot / std::sqrt(static_cast<double>(head_dim)));
       }
       for (std::size_t c = 0; c < tokens; ++c) {
+        row[c] /= total;
         for (std::size_t i = head * head_dim; i < (head + 1) * head_dim; ++i) {
-          out[r * width + i] += row[c] / total * v[c * width + i];
+          dense.context[r * width + i] += row[c] * v[c * width + i];
         }
       }
     }
   }
-  return out;
+  return dense;
 }
 
 inline void add_to(Doubles& x, const Doubles& y) {
@@ -172,8 +184,8 @@ inline void add_to(Doubles& x, const Doubles& y) {
 }
 
 /// One block over [tokens, hidden], however many tokens there are.
-inline void reference_block(const VitConfig& config, const Checkpoint& weights, int layer,
-                            Doubles& x) {
+inline DenseAttention reference_block(const VitConfig& config, const Checkpoint& weights, int layer,
+                                      Doubles& x) {
   const std::string block = "encoder.layers." + std::to_string(layer) + ".";
   const auto linear = [&](const Doubles& from, const std::string& name) {
     return reference_linear(from, weights[block + name + ".weight"],
@@ -185,17 +197,19 @@ inline void reference_block(const VitConfig& config, const Checkpoint& weights, 
     return y;
   };
   const Doubles a = norm("layer_norm1");
-  add_to(x,
-         linear(reference_attention(config, linear(a, "self_attn.q_proj"),
-                                    linear(a, "self_attn.k_proj"), linear(a, "self_attn.v_proj")),
-                "self_attn.out_proj"));
+  DenseAttention dense =
+      reference_attention(config, linear(a, "self_attn.q_proj"), linear(a, "self_attn.k_proj"),
+                          linear(a, "self_attn.v_proj"));
+  add_to(x, linear(dense.context, "self_attn.out_proj"));
   Doubles m = linear(norm("layer_norm2"), "mlp.fc1");
   for (double& value : m) value = reference_activation(config.activation, value);
   add_to(x, linear(m, "mlp.fc2"));
+  return dense;
 }
 
-inline Doubles reference_forward(const VitConfig& config, const Checkpoint& weights,
-                                 const std::vector<float>& pixels, int run_layers) {
+/// What enters block 0.
+inline Doubles reference_embeddings(const VitConfig& config, const Checkpoint& weights,
+                                    const std::vector<float>& pixels) {
   const std::int64_t side = config.image_size, patch = config.patch_size;
   const std::vector<float>& positions = weights["embeddings.position_embedding.weight"];
   const std::vector<float>& kernel = weights["embeddings.patch_embedding.weight"];
@@ -217,7 +231,15 @@ inline Doubles reference_forward(const VitConfig& config, const Checkpoint& weig
       x[index_of((p + 1) * config.hidden_size + h)] += sum;
     }
   }
-  reference_norm(x, config, weights["pre_layrnorm.weight"], weights["pre_layrnorm.bias"]);
+  if (config.pre_norm) {
+    reference_norm(x, config, weights["pre_layrnorm.weight"], weights["pre_layrnorm.bias"]);
+  }
+  return x;
+}
+
+inline Doubles reference_forward(const VitConfig& config, const Checkpoint& weights,
+                                 const std::vector<float>& pixels, int run_layers) {
+  Doubles x = reference_embeddings(config, weights, pixels);
   for (int layer = 0; layer < run_layers; ++layer) reference_block(config, weights, layer, x);
   return x;
 }

@@ -1,0 +1,110 @@
+#pragma once
+// Adaptive Sparse ViT (arXiv 2209.13802): between blocks of a Vision Transformer each picture keeps
+// the patches whose class attention, weighted by how much each head matters to the patch, lies
+// above a learned threshold. How many survive differs from picture to picture. Beside it stand the
+// two rules papers compare with at equal work: a fixed number of the best, and as many by lot.
+//
+// Nothing here knows a model: class attention and norms come in, survivors go out.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/base/error.h"
+#include "kernels/tensor.h"
+
+namespace fovea {
+
+/// s[i] = sum over heads of class_rows[h, i] * r[h, i], with r[h, i] = norms[h, i] / (sum over
+/// heads of norms[h, i] + 1e-8) (section 3): each patch asks the heads that write most into it.
+/// class_rows: f32 [heads, n], the class token's attention to n patches. norms: f32 [heads, n], the
+/// lengths of the patches' attention outputs per head, before the output projection. Summed in
+/// double, rounded once. Errors: usage (shapes).
+Status adaptive_vit_scores(ConstTensorView class_rows, ConstTensorView norms,
+                           std::span<float> scores);
+
+/// Which scores decide: those of the block before (published), their sum over blocks, or a running
+/// mean that moves by a hundredth each block.
+enum class VitScoreState { last, accu, ema };
+
+enum class VitKeepRule {
+  threshold,      // each picture keeps what lies strictly above the threshold
+  batch_average,  // every picture keeps its best k, k = floor(mean over the batch of what lies
+                  // above): the published code's way with several pictures at a time
+  top_k,   // every picture keeps a fixed share of its patches, the best
+  random,  // the same number, drawn by lot
+};
+
+/// The first block whose scores count: class attention is unsteady before (section 3), so the first
+/// cut can come before block 3.
+inline constexpr int kFirstScoredBlock = 2;
+
+struct VitCut {
+  int block = 0;          // the cut comes before this block, counted from 0
+  float threshold = 0;    // of rules that compare
+  double keep_share = 1;  // of rules that count: share of all patches, rounded to the nearest
+};
+
+struct VitPruneSettings {
+  std::vector<VitCut> cuts;  // blocks ascending
+  VitKeepRule rule = VitKeepRule::threshold;
+  VitScoreState state = VitScoreState::last;
+  std::uint64_t seed = 0;  // of VitKeepRule::random
+};
+
+/// Blocks ascend, the first at least kFirstScoredBlock + 1 and the last below `layers`; thresholds
+/// are finite, shares from 0 to 1 and falling. Errors: usage, naming the cut at fault.
+Status check_vit_prune(const VitPruneSettings& settings, int layers);
+
+/// Blocks 4, 7 and 10 of twelve (the published choice), moved to another depth: block round(b L /
+/// 12), at least kFirstScoredBlock + 1 and above the one before; those that reach past the last
+/// block are left out.
+std::vector<int> default_vit_cuts(int layers);
+
+/// Scores and survivors of one batch of pictures on their way through the blocks.
+class VitPruning {
+ public:
+  /// `settings` were checked. patches: how many each picture has before the first cut.
+  /// picture_keys: one per picture, for draws by lot.
+  VitPruning(VitPruneSettings settings, std::span<const std::uint64_t> picture_keys,
+             std::int64_t patches);
+
+  const VitPruneSettings& settings() const { return settings_; }
+  /// Index of the cut that comes before a block; -1 for none.
+  int cut_before(int block) const;
+  /// Whether a block's scores can still decide anything.
+  bool wants_scores(int block) const;
+  /// The scores of the block that has just run: of a picture's patches that are present, in order.
+  void add_scores(std::int64_t picture, std::span<const float> scores);
+  /// What a cut would compare: the score state of the patches present.
+  std::span<const float> state(std::int64_t picture) const;
+  /// Decides a cut for all pictures: ascending indices among the patches present before it. None at
+  /// all may survive: then the class token goes on alone.
+  std::vector<std::vector<std::int32_t>> cut(int index);
+
+ private:
+  std::vector<std::int32_t> choose(const VitCut& cut, std::int64_t batch_k,
+                                   std::int64_t picture) const;
+
+  VitPruneSettings settings_;
+  std::vector<std::uint64_t> keys_;
+  std::int64_t patches_;
+  std::vector<std::vector<float>> state_;  // per picture; empty before the first scores
+  std::vector<bool> scored_;
+};
+
+/// Multiply-adds in units of 1e9, as papers count a ViT's "GFLOPs" (section 5): for a block over n
+/// tokens 4 d^2 n + 2 d n^2 + 2 r d^2 n, with r the MLP's width over d. Twelve blocks of DeiT-S at
+/// n = 197 give 4.541, with the patch embedding 4.598. The head and the norms are not counted.
+struct VitWork {
+  std::int64_t hidden = 0, intermediate = 0;
+  std::int64_t patch_inputs = 0;  // channels * patch_size^2
+  std::int64_t patches = 0;       // embedded, whatever survives
+
+  double block_gflops(double tokens) const;
+  double embedding_gflops() const;
+  /// tokens_entering: tokens (class token included) that enter each block.
+  double gflops(std::span<const std::int64_t> tokens_entering) const;
+};
+
+}  // namespace fovea

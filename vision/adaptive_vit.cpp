@@ -1,0 +1,116 @@
+#include "vision/adaptive_vit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+#include "kernels/ops/attention/attention.h"
+
+namespace fovea {
+
+namespace {
+
+/// norms[h, i] = length of what head h gathered for token first + i.
+void head_norms(ConstTensorView gathered, std::int64_t first, TensorView norms) {
+  const std::int64_t channels = gathered.shape[2];
+  for (std::int64_t i = 0; i < norms.shape[1]; ++i) {
+    const float* token = gathered.row<float>(first + i);
+    for (std::int64_t head = 0; head < norms.shape[0]; ++head, token += channels) {
+      const double squares = std::inner_product(token, token + channels, token, 0.0);
+      norms.row<float>(head)[i] = static_cast<float>(std::sqrt(squares));
+    }
+  }
+}
+
+}  // namespace
+
+Result<std::vector<float>> vit_token_scores(Context& context, const VitBlockView& block,
+                                            std::int64_t picture, std::int64_t prefix_tokens) {
+  const Workspace::Scope scope(context.workspace);
+  const VitPictureView view = picture_view(block, picture);
+  const std::int64_t heads = view.query.shape[1];
+  const std::int64_t patches = view.query.shape[0] - prefix_tokens;
+  std::vector<float> scores(static_cast<std::size_t>(patches));
+  if (patches == 0) return scores;
+  FOVEA_TRY(const TensorView class_rows, context.workspace.take({heads, patches}, DType::f32));
+  FOVEA_TRY(const TensorView norms, context.workspace.take({heads, patches}, DType::f32));
+  head_norms(view.gathered, prefix_tokens, norms);
+
+  std::vector<std::int32_t> columns(static_cast<std::size_t>(patches));
+  std::iota(columns.begin(), columns.end(), static_cast<std::int32_t>(prefix_tokens));
+  const auto length = static_cast<std::int32_t>(view.key.shape[0]);
+  const std::byte* page = view.key.data;
+  ScoreArgs args;
+  args.query = view.query.slice(0, 1);
+  args.lse = ConstTensorView(view.lse.data, DType::f32, {heads, 1}, view.lse.device);
+  args.lse.row_stride = view.lse.row_stride;
+  args.kv = key_view(view.key, &page, &length);
+  args.scale = block.scale;
+  args.columns = columns;
+  args.rows = Reduction::sum;  // of the one row: leaves [heads, patches]
+  args.out = class_rows;
+  FOVEA_CHECK(attention_scores(context, args));
+  FOVEA_CHECK(adaptive_vit_scores(class_rows, norms, scores));
+  return scores;
+}
+
+// ---- Reducer -----------------------------------------------------------------------------------
+
+Status VitPruneReducer::before_block(Context&, int layer, const VitRows& rows,
+                                     std::vector<std::int32_t>& keep) {
+  const auto pictures = static_cast<std::size_t>(rows.pictures());
+  if (layer == 0) {
+    if (keys_.size() != pictures) {
+      keys_.resize(pictures);
+      std::iota(keys_.begin(), keys_.end(), std::uint64_t{0});
+    }
+    pruning_.emplace(settings_, keys_, patches_);
+    records_.assign(pictures, {});
+    keys_.clear();
+  }
+  const int cut = pruning_->cut_before(layer);
+  std::vector<std::vector<std::int32_t>> survivors;
+  if (cut >= 0) survivors = pruning_->cut(cut);
+  for (std::size_t p = 0; p < pictures; ++p) {
+    const std::int32_t first = rows.offsets[p];
+    std::int64_t entering = rows.count(static_cast<std::int64_t>(p));
+    if (cut >= 0) {
+      StageRecord stage{.when = Hook::vit_block, .layer = layer, .kept = {}, .sources = {}};
+      for (std::int32_t special = 0; special < prefix_; ++special) keep.push_back(first + special);
+      for (const std::int32_t patch : survivors[p]) {
+        const auto row = static_cast<std::int32_t>(first + prefix_ + patch);
+        keep.push_back(row);
+        stage.kept.push_back(rows.tokens[static_cast<std::size_t>(row)] -
+                             static_cast<std::int32_t>(prefix_));
+      }
+      entering = prefix_ + std::ssize(survivors[p]);
+      records_[p].stages.push_back(std::move(stage));
+    }
+    records_[p].tokens_entering.push_back(entering);
+  }
+  return {};
+}
+
+bool VitPruneReducer::watches(int layer) const {
+  return pruning_ && pruning_->wants_scores(layer);
+}
+
+Status VitPruneReducer::after_block(Context& context, const VitBlockView& block) {
+  for (std::int64_t picture = 0; picture < block.rows->pictures(); ++picture) {
+    FOVEA_TRY(const std::vector<float> scores, vit_token_scores(context, block, picture, prefix_));
+    pruning_->add_scores(picture, scores);
+  }
+  return {};
+}
+
+VitWork vit_work(const VitConfig& config) {
+  VitWork work;
+  work.hidden = config.hidden_size;
+  work.intermediate = config.intermediate_size;
+  work.patch_inputs = config.channels * config.patch_size * config.patch_size;
+  work.patches = config.patches();
+  return work;
+}
+
+}  // namespace fovea
