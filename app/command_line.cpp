@@ -30,6 +30,9 @@ int run(const EvalOptions& options) {
 int run(const HeatmapOptions& options) {
   return run_heatmap(options);
 }
+int run(const ClassifyOptions& options) {
+  return run_classify(options);
+}
 
 }  // namespace
 

@@ -13,6 +13,8 @@ namespace {
 
 constexpr const char* kVersion = FOVEA_VERSION;
 
+}  // namespace
+
 // ---- Tables of options that commands share -----------------------------------------------------
 
 void add_compute_options(CLI::App& command, ModelOptions& options) {
@@ -55,6 +57,8 @@ void add_talk_options(CLI::App& command, OutputOptions& options) {
   command.add_flag("--verbose,-v", options.verbose, "Say more about the model and the run")
       ->group("Output");
 }
+
+namespace {
 
 void add_generation_options(CLI::App& command, GenerationOptions& options) {
   const std::string group = "Generation";
@@ -284,18 +288,6 @@ Error usage(std::string message, const std::string& command) {
                    "--help` lists what there is");
 }
 
-Status check_json_target(const OutputOptions& output, const std::string& command) {
-  if (!output.json || output.json_on_stdout()) return {};
-  if (output.json->empty()) return usage("--json: the file's name is empty", command);
-  std::error_code ignored;
-  if (std::filesystem::is_directory(*output.json, ignored)) {
-    return usage("--json takes the name of a file, and " + *output.json +
-                     " is a folder; write --json=- (or put --json last) for stdout",
-                 command);
-  }
-  return {};
-}
-
 Status check_ask(const AskOptions& options, const std::string& command) {
   if (options.raw_prompt) {
     if (trimmed(*options.raw_prompt).empty())
@@ -313,6 +305,18 @@ Status check_ask(const AskOptions& options, const std::string& command) {
 
 }  // namespace
 
+Status check_json_target(const OutputOptions& output, const std::string& command) {
+  if (!output.json || output.json_on_stdout()) return {};
+  if (output.json->empty()) return usage("--json: the file's name is empty", command);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(*output.json, ignored)) {
+    return usage("--json takes the name of a file, and " + *output.json +
+                     " is a folder; write --json=- (or put --json last) for stdout",
+                 command);
+  }
+  return {};
+}
+
 Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments) {
   CLI::App app("Fovea answers questions about pictures, on this machine alone.", "fovea");
   app.require_subcommand(1);
@@ -325,9 +329,11 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   BenchOptions bench;
   EvalOptions eval;
   HeatmapOptions heatmap;
-  const std::array commands{&declare_ask(app, ask),         &declare_chat(app, chat),
-                            &declare_inspect(app, inspect), &declare_bench(app, bench),
-                            &declare_eval(app, eval),       &declare_heatmap(app, heatmap)};
+  ClassifyOptions classify;
+  const std::array commands{&declare_ask(app, ask),          &declare_chat(app, chat),
+                            &declare_inspect(app, inspect),  &declare_bench(app, bench),
+                            &declare_eval(app, eval),        &declare_heatmap(app, heatmap),
+                            &declare_classify(app, classify)};
 
   if (!arguments.empty() && !arguments.front().empty() && arguments.front().front() != '-') {
     const auto named = [&](const CLI::App* c) { return c->get_name() == arguments.front(); };
@@ -386,6 +392,9 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(read_prune_settings(eval.prune));
     FOVEA_CHECK(check_json_target(eval.output, chosen));
     line.command = eval;
+  } else if (chosen == "classify") {
+    FOVEA_CHECK(check_classify(classify));
+    line.command = classify;
   } else {
     FOVEA_CHECK(check_ask(heatmap.ask, chosen));
     FOVEA_CHECK(read_prune_settings(heatmap.ask.prune));

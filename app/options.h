@@ -8,26 +8,12 @@
 #include <variant>
 #include <vector>
 
+#include "app/classify_options.h"
 #include "app/prune_options.h"
+#include "app/shared_options.h"
 #include "kernels/base/error.h"
 
 namespace fovea::app {
-
-struct ModelOptions {
-  std::string model;            // folder; empty: the bundled model (see model_folder.h)
-  std::string device = "auto";  // auto, cpu, cuda or cuda:N
-  std::string dtype = "auto";   // auto, f32, bf16, f16, int8, int4
-  int threads = 0;              // 0: every core this process may use
-};
-
-struct OutputOptions {
-  std::optional<std::string> json;  // where the JSON object goes: "-" is stdout
-  bool quiet = false;
-  bool verbose = false;
-
-  /// The object goes to stdout, so nothing else may be printed there.
-  bool json_on_stdout() const { return json == "-"; }
-};
 
 struct GenerationOptions {
   int max_new_tokens = 128;
@@ -96,7 +82,7 @@ struct InspectOptions {
 };
 
 using Command = std::variant<AskOptions, ChatOptions, InspectOptions, BenchOptions, EvalOptions,
-                             HeatmapOptions>;
+                             HeatmapOptions, ClassifyOptions>;
 
 /// Either a command to run, or a text that was asked for (--help, --version).
 struct ParsedLine {

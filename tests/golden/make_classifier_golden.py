@@ -20,10 +20,11 @@ from transformers import (DeiTConfig, DeiTForImageClassification, DeiTForImageCl
 FOLDER = pathlib.Path(__file__).parent / "classifier"
 LABELS = {0: "plain", 1: "with, comma", 2: 'with "quotes"', 3: "größer", 4: "last"}
 
-SIZES = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=3, num_attention_heads=3, image_size=24,
+SIZES = dict(hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3, image_size=24,
              patch_size=6, id2label=LABELS, label2id={name: index for index, name in LABELS.items()})
 MODELS = {
-    "vit": (ViTForImageClassification, ViTConfig(**SIZES), torch.float32),
+    # Five blocks: enough to prune between.
+    "vit": (ViTForImageClassification, ViTConfig(**SIZES | {"num_hidden_layers": 5}), torch.float32),
     "vit_no_qkv_bias": (ViTForImageClassification, ViTConfig(**SIZES, qkv_bias=False, hidden_act="relu"),
                         torch.float16),
     "vit_grey": (ViTForImageClassification, ViTConfig(**SIZES, num_channels=1, layer_norm_eps=1e-5), torch.float32),

@@ -104,7 +104,7 @@ TEST(VitClassifier, bf16_stays_near) {
   const auto expected = expected_of(golden("vit"));
   const auto model = load(golden("vit"), 0, LinearDType::bf16);
   ASSERT_TRUE(model);
-  // 8 bits of each weight: errors of 2^-9 of the terms, over three blocks.
+  // 8 bits of each weight: errors of 2^-9 of the terms, over five blocks.
   EXPECT_TRUE(close_to(
       logits_of(*model, expected.at("pixels")),
       std::vector<double>(expected.at("logits").begin(), expected.at("logits").end()), 0.06));
@@ -306,7 +306,7 @@ TEST(VitClassifier, a_folder_without_a_head_is_a_tower_alone) {
   const auto tower = load(model.path());
   ASSERT_TRUE(tower);
   EXPECT_EQ(tower->classes(), 0);
-  EXPECT_EQ(tower->encoder().run_layers(), 3);
+  EXPECT_EQ(tower->encoder().run_layers(), 5);
   Tensor pixels = *Tensor::allocate({1, 3, 24, 24}, DType::f32);
   Tensor out = *Tensor::allocate({1, 5}, DType::f32);
   Context context;

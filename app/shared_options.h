@@ -1,0 +1,43 @@
+#pragma once
+// Options that several commands share: where they are kept, and their declarations (options.cpp).
+
+#include <optional>
+#include <string>
+
+#include "kernels/base/error.h"
+
+namespace CLI {
+class App;
+}
+
+namespace fovea::app {
+
+struct ModelOptions {
+  std::string model;            // folder; empty: the bundled model (see model_folder.h)
+  std::string device = "auto";  // auto, cpu, cuda or cuda:N
+  std::string dtype = "auto";   // auto, f32, bf16, f16, int8, int4
+  int threads = 0;              // 0: every core this process may use
+};
+
+struct OutputOptions {
+  std::optional<std::string> json;  // where the JSON object goes: "-" is stdout
+  bool quiet = false;
+  bool verbose = false;
+
+  /// The object goes to stdout, so nothing else may be printed there.
+  bool json_on_stdout() const { return json == "-"; }
+};
+
+/// --device, --dtype, --threads.
+void add_compute_options(CLI::App& command, ModelOptions& options);
+/// --model (of a vision-language model) and those.
+void add_model_options(CLI::App& command, ModelOptions& options);
+/// --json.
+void add_json_option(CLI::App& command, OutputOptions& options);
+/// --quiet, --verbose.
+void add_talk_options(CLI::App& command, OutputOptions& options);
+
+/// Errors: usage, for a name that cannot be the file of --json.
+Status check_json_target(const OutputOptions& output, const std::string& command);
+
+}  // namespace fovea::app

@@ -1,0 +1,330 @@
+#include "app/vit_prune_options.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <set>
+
+#include "app/text.h"
+#include "kernels/base/file.h"
+
+namespace fovea::app {
+namespace {
+
+constexpr std::size_t kMaxThresholdBytes = std::size_t{1} << 20;
+
+// ---- Values of keys ----------------------------------------------------------------------------
+
+template <class Number>
+bool read_number(const std::string& text, Number& value) {
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failure == std::errc() && end == text.data() + text.size();
+}
+
+Error bad_value(const std::string& wanted, const std::string& value) {
+  return make_error(ErrorCode::usage, format("must be %s, got %.60s", wanted.c_str(),
+                                             value.empty() ? "nothing" : value.c_str()));
+}
+
+/// Lists are written with commas or plus signs; false when an item is no number.
+template <class Number>
+bool read_list(const std::string& value, std::vector<Number>& items) {
+  items.clear();
+  std::string item;
+  const auto finish = [&] {
+    Number number{};
+    if (!read_number(item, number)) return false;
+    items.push_back(number);
+    item.clear();
+    return true;
+  };
+  for (const char c : value) {
+    if (c != ',' && c != '+') {
+      item += c;
+    } else if (!finish()) {
+      return false;
+    }
+  }
+  return finish();
+}
+
+Status set_blocks(VitPruneSetting& setting, const std::string& value) {
+  const bool good = read_list(value, setting.blocks) &&
+                    std::ranges::all_of(setting.blocks, [](int block) { return block >= 0; });
+  if (good) return {};
+  return bad_value("numbers of blocks, counted from 0, such as 4,7,10", value);
+}
+
+Status set_thresholds(VitPruneSetting& setting, const std::string& value) {
+  if (value.empty()) return bad_value("thresholds such as 0.001,0.002,0.003, or a file", value);
+  setting.thresholds_file.clear();
+  if (read_list(value, setting.thresholds)) return {};
+  setting.thresholds.clear();
+  setting.thresholds_file = value;
+  return {};
+}
+
+Status set_score(VitPruneSetting& setting, const std::string& value) {
+  setting.state = find_vit_score_state(value);
+  if (setting.state) return {};
+  return bad_value("last, accu or ema", value);
+}
+
+Status set_keep(VitPruneSetting& setting, const std::string& value) {
+  const bool good =
+      read_list(value, setting.keep) &&
+      std::ranges::all_of(setting.keep, [](double share) { return share >= 0 && share <= 1; });
+  if (good) return {};
+  return bad_value("shares of the patches kept after each cut, such as 0.7,0.5,0.3", value);
+}
+
+Status set_seed(VitPruneSetting& setting, const std::string& value) {
+  if (read_number(value, setting.seed)) return {};
+  return bad_value("a whole number of at most 64 bits", value);
+}
+
+struct Key {
+  const char* name;
+  const char* type;
+  const char* help;
+  Status (*set)(VitPruneSetting& setting, const std::string& value);
+};
+constexpr std::array<Key, 5> kKeys{{
+    {"thresholds", "LIST|FILE",
+     "Scores that patches must exceed at each cut, or a file of fovea calibrate vit (default: the "
+     "checkpoint's own)",
+     set_thresholds},
+    {"blocks", "LIST", "Blocks before which to cut (default: 4,7,10 of twelve, to scale)",
+     set_blocks},
+    {"score", "STATE", "What decides: last block's scores, their sum (accu), or ema", set_score},
+    {"keep", "LIST", "topk and random: shares of the patches kept after each cut", set_keep},
+    {"seed", "N", "random: seed of the draw (default 0)", set_seed},
+}};
+
+const Key* find_key(const std::string& name) {
+  const auto* found = std::ranges::find(kKeys, name, &Key::name);
+  return found == kKeys.end() ? nullptr : found;
+}
+
+struct NamedRule {
+  const char* name;
+  VitKeepRule rule;
+  const char* help;
+};
+constexpr std::array<NamedRule, 4> kRules{{
+    {"adaptive", VitKeepRule::threshold,
+     "each picture keeps the patches above the thresholds (arXiv 2209.13802)"},
+    {"adaptive-batch", VitKeepRule::batch_average,
+     "the same, every picture of a batch keeping the mean count of its best, as the published code "
+     "does"},
+    {"topk", VitKeepRule::top_k, "every picture keeps the same share, the best by the same scores"},
+    {"random", VitKeepRule::random, "every picture keeps the same share, by lot"},
+}};
+
+bool counts(VitKeepRule rule) {
+  return rule == VitKeepRule::top_k || rule == VitKeepRule::random;
+}
+
+/// Which keys a rule makes use of.
+bool uses(VitKeepRule rule, const std::string& key) {
+  if (key == "thresholds") return !counts(rule);
+  if (key == "keep") return counts(rule);
+  if (key == "seed") return rule == VitKeepRule::random;
+  if (key == "score") return rule != VitKeepRule::random;
+  return true;
+}
+
+// ---- Settings ----------------------------------------------------------------------------------
+
+Result<VitPruneSetting> read_setting(const std::string& written,
+                                     const std::map<std::string, std::string>& shared) {
+  std::vector<std::string> parts(1);
+  for (const char c : written) {
+    if (c == ':') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
+  VitPruneSetting setting;
+  setting.name = written;
+  if (parts.size() == 1 && parts.front() == "none") return setting;
+  const auto* rule = std::ranges::find(kRules, parts.front(), &NamedRule::name);
+  if (rule == kRules.end()) {
+    std::string names = "none";
+    for (const NamedRule& known : kRules) names += std::string(", ") + known.name;
+    return make_error(ErrorCode::usage,
+                      format("no way of pruning a ViT is called \"%.60s\"", parts.front().c_str()))
+        .in_field("--vit-prune")
+        .with_remedy("There are: " + names);
+  }
+  setting.prunes = true;
+  setting.rule = rule->rule;
+  for (const auto& [key, value] : shared) {
+    if (uses(setting.rule, key)) FOVEA_CHECK(find_key(key)->set(setting, value));
+  }
+  std::set<std::string> said;
+  for (std::size_t i = 1; i < parts.size(); ++i) {
+    const std::size_t sign = parts[i].find('=');
+    const std::string key = parts[i].substr(0, sign);
+    const Key* known = find_key(key);
+    if (sign == std::string::npos || known == nullptr || !uses(setting.rule, key) ||
+        !said.insert(key).second) {
+      std::string keys;
+      for (const Key& each : kKeys) {
+        if (uses(setting.rule, each.name))
+          keys += (keys.empty() ? "" : ", ") + std::string(each.name);
+      }
+      return make_error(ErrorCode::usage,
+                        format("%s makes nothing of \"%.60s\"", rule->name, parts[i].c_str()))
+          .in_field("--vit-prune")
+          .with_remedy("Write NAME:KEY=VALUE with each KEY once; it has: " + keys);
+    }
+    if (const Status set = known->set(setting, parts[i].substr(sign + 1)); !set) {
+      return make_error(ErrorCode::usage, key + " " + set.error().message).in_field("--vit-prune");
+    }
+  }
+  if (counts(setting.rule) && setting.keep.empty()) {
+    return make_error(ErrorCode::usage, format("%s needs the shares to keep", rule->name))
+        .in_field("--vit-prune")
+        .with_remedy("Write, for example, " + std::string(rule->name) + ":keep=0.7+0.5+0.3");
+  }
+  return setting;
+}
+
+/// The line's thresholds, its file's or the checkpoint's, with their blocks.
+Result<VitThresholds> find_thresholds(const VitPruneSetting& setting, const VitClassifier& model,
+                                      std::string& from) {
+  const VitConfig& config = model.config().vit;
+  VitThresholds found;
+  if (!setting.thresholds.empty()) {
+    from = "command line";
+    found.thresholds = setting.thresholds;
+    found.blocks =
+        setting.blocks.empty() ? default_vit_cuts(static_cast<int>(config.layers)) : setting.blocks;
+  } else if (!setting.thresholds_file.empty()) {
+    from = setting.thresholds_file;
+    FOVEA_TRY(found, read_vit_thresholds(setting.thresholds_file));
+    if (!setting.blocks.empty()) found.blocks = setting.blocks;
+  } else {
+    from = "checkpoint";
+    FOVEA_TRY(std::optional<VitThresholds> own,
+              checkpoint_vit_thresholds(model.weights(), config, setting.blocks));
+    if (!own) {
+      return make_error(ErrorCode::usage, "the checkpoint holds no thresholds")
+          .in_field("--vit-prune")
+          .with_remedy(
+              "Find some with `fovea calibrate vit` and give the file to --vit-prune-thresholds");
+    }
+    found = std::move(*own);
+  }
+  if (found.blocks.size() != found.thresholds.size()) {
+    return make_error(ErrorCode::usage, format("%zu thresholds for %zu cuts",
+                                               found.thresholds.size(), found.blocks.size()))
+        .in_field("--vit-prune")
+        .with_remedy("Name as many blocks, or as many thresholds");
+  }
+  return found;
+}
+
+}  // namespace
+
+Result<VitThresholds> read_vit_thresholds(const std::string& path) {
+  FOVEA_TRY(const std::string text, read_file(path, kMaxThresholdBytes));
+  auto json = parse_json(text);
+  if (!json) return std::move(json).error().in_file(path);
+  return parse_vit_thresholds(*json, path);
+}
+
+Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
+                                           const VitClassifier& model) {
+  VitPruneSetup setup;
+  if (!setting.prunes) return setup;
+  const VitConfig& config = model.config().vit;
+  const int layers = model.encoder().run_layers();
+  VitPruneSettings settings;
+  if (counts(setting.rule)) {
+    const std::vector<int> blocks =
+        setting.blocks.empty() ? default_vit_cuts(layers) : setting.blocks;
+    if (blocks.size() != setting.keep.size()) {
+      return make_error(ErrorCode::usage, format("%zu shares to keep for %zu cuts",
+                                                 setting.keep.size(), blocks.size()))
+          .in_field("--vit-prune")
+          .with_remedy("Name as many blocks, or as many shares");
+    }
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      settings.cuts.push_back({.block = blocks[i], .threshold = 0, .keep_share = setting.keep[i]});
+    }
+  } else {
+    FOVEA_TRY(const VitThresholds thresholds,
+              find_thresholds(setting, model, setup.thresholds_from));
+    settings = thresholds.settings_for(config.patches());
+  }
+  settings.rule = setting.rule;
+  settings.seed = setting.seed;
+  if (setting.state) settings.state = *setting.state;
+  if (const Status checked = check_vit_prune(settings, layers); !checked) {
+    Error error = checked.error();
+    return error.in_field("--vit-prune");
+  }
+  setup.settings = std::move(settings);
+  return setup;
+}
+
+Status read_vit_prune_settings(VitPruneOptions& options) {
+  options.settings.clear();
+  for (const std::string& written : options.written) {
+    FOVEA_TRY(VitPruneSetting setting, read_setting(written, options.shared));
+    options.settings.push_back(std::move(setting));
+  }
+  if (options.settings.empty()) options.settings.emplace_back();
+  for (const auto& [key, value] : options.shared) {
+    const bool used = std::ranges::any_of(options.settings, [&](const VitPruneSetting& setting) {
+      return setting.prunes && uses(setting.rule, key);
+    });
+    if (used) continue;
+    return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
+        .in_field("--vit-prune-" + key)
+        .with_remedy("Name a way of pruning with --vit-prune");
+  }
+  return {};
+}
+
+// ---- Declarations ------------------------------------------------------------------------------
+
+void add_vit_prune_options(CLI::App& command, VitPruneOptions& options) {
+  const std::string group = "Pruning inside the ViT";
+  command
+      .add_option("--vit-prune", options.written,
+                  "none, or a way below, alone or with its choices: NAME:KEY=VALUE:... with the "
+                  "names of the options here as keys (lists with +); may be given several times")
+      ->allow_extra_args(false)
+      ->group(group)
+      ->type_name("SETTING");
+  for (const Key& key : kKeys) {
+    const auto* set = &key.set;
+    command
+        .add_option_function<std::string>(
+            "--vit-prune-" + std::string(key.name),
+            [&options, name = std::string(key.name)](const std::string& value) {
+              options.shared[name] = value;
+            },
+            key.help)
+        ->check(CLI::Validator(
+            [set](std::string& value) -> std::string {
+              VitPruneSetting scratch;
+              const Status status = (*set)(scratch, value);
+              return status ? "" : status.error().message;
+            },
+            ""))
+        ->group(group)
+        ->type_name(key.type);
+  }
+  std::string text = "Ways of pruning inside the ViT:\n";
+  for (const NamedRule& rule : kRules) text += format("  %-15s %s\n", rule.name, rule.help);
+  command.footer(text);
+}
+
+}  // namespace fovea::app
