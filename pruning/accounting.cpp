@@ -1,5 +1,7 @@
 #include "pruning/accounting.h"
 
+#include <algorithm>
+
 namespace fovea {
 
 const char* hook_name(Hook hook) {
@@ -20,14 +22,14 @@ const char* hook_name(Hook hook) {
 
 namespace {
 
-double layer_flops(const BudgetShape& shape, double tokens) {
+/// n tokens enter, `attending` take part in the attention, `mlp` go on to the MLP.
+double layer_flops(const BudgetShape& shape, double n, double attending, double mlp) {
   const double query_width = static_cast<double>(shape.heads) * shape.head_dim;
   const double kv_width = static_cast<double>(shape.kv_heads) * shape.head_dim;
-  const double projections = 2.0 * tokens * shape.hidden * (query_width + 2.0 * kv_width) +
-                             2.0 * tokens * query_width * shape.hidden;
-  const double attention = 2.0 * tokens * tokens * query_width;
-  const double mlp = 6.0 * tokens * shape.hidden * shape.intermediate;
-  return projections + attention + mlp;
+  const double query_key_value = 2.0 * n * shape.hidden * (query_width + 2.0 * kv_width);
+  const double attention = 2.0 * attending * attending * query_width;
+  const double output = 2.0 * attending * query_width * shape.hidden;
+  return query_key_value + attention + output + 6.0 * mlp * shape.hidden * shape.intermediate;
 }
 
 }  // namespace
@@ -36,34 +38,41 @@ BudgetReport account(const PruningRecord& record, const BudgetShape& shape,
                      std::int64_t text_tokens) {
   BudgetReport report;
   std::int64_t present = record.initial;
-  std::size_t next_stage = 0;
-  const auto& stages = record.stages;
-  // Stages that act before any layer (embeddings, vision tower) come first in the record.
-  while (next_stage < stages.size() && (stages[next_stage].when == Hook::embeddings ||
-                                        stages[next_stage].when == Hook::vit_block)) {
-    present = static_cast<std::int64_t>(stages[next_stage++].kept.size());
-  }
   double equivalent = 0, entering = 0;
+  auto stage = record.stages.begin();
+  const auto cut_while = [&](auto acts) {
+    for (; stage != record.stages.end() && acts(*stage); ++stage) present = stage->tokens();
+  };
+  cut_while(
+      [](const StageRecord& s) { return s.when == Hook::embeddings || s.when == Hook::vit_block; });
   for (int layer = 0; layer < shape.layers; ++layer) {
-    while (next_stage < stages.size() && stages[next_stage].layer == layer &&
-           stages[next_stage].when == Hook::before_layer) {
-      present = static_cast<std::int64_t>(stages[next_stage++].kept.size());
-    }
+    const auto acts_here = [&](Hook when) {
+      return [=](const StageRecord& s) { return s.layer == layer && s.when == when && !s.bypass; };
+    };
+    cut_while(acts_here(Hook::before_layer));
     const std::int64_t enters = present;
+    std::int64_t attending = enters;
+    if (stage != record.stages.end() && stage->layer == layer && stage->bypass) {
+      attending = (stage++)->tokens();
+    }
+    cut_while(acts_here(Hook::after_attention));
+    const std::int64_t mlp = present;
+    cut_while(acts_here(Hook::after_layer));
+
     report.entering.push_back(enters);
     entering += static_cast<double>(enters);
-    while (next_stage < stages.size() && stages[next_stage].layer == layer) {
-      present = static_cast<std::int64_t>(stages[next_stage++].kept.size());
-    }
-    equivalent += static_cast<double>(present);
-
+    equivalent += static_cast<double>(std::min(attending, present));
     const std::int64_t kv_token_bytes =
         2 * shape.kv_heads * shape.head_dim * shape.kv_element_bytes;
     report.kv_bytes += (enters + text_tokens) * kv_token_bytes;
     report.kv_bytes_unpruned += (record.initial + text_tokens) * kv_token_bytes;
-    report.prefill_flops += layer_flops(shape, static_cast<double>(enters + text_tokens));
-    report.prefill_flops_unpruned +=
-        layer_flops(shape, static_cast<double>(record.initial + text_tokens));
+    const auto with_text = [&](std::int64_t visual) {
+      return static_cast<double>(visual + text_tokens);
+    };
+    report.prefill_flops +=
+        layer_flops(shape, with_text(enters), with_text(attending), with_text(mlp));
+    const double unpruned = with_text(record.initial);
+    report.prefill_flops_unpruned += layer_flops(shape, unpruned, unpruned, unpruned);
   }
   if (shape.layers > 0) {
     report.equivalent = equivalent / shape.layers;

@@ -13,8 +13,15 @@ namespace fovea {
 struct StageRecord {
   Hook when = Hook::before_layer;
   int layer = 0;
-  std::vector<std::int32_t> kept;                  // visual token ids, ascending
-  std::vector<std::vector<std::int32_t>> sources;  // per survivor, only where tokens were merged
+  std::vector<std::int32_t> kept;  // ids of the visual tokens that survive as they are, ascending
+  /// One entry for each merged token present after the stage, in sequence order: the ids of all the
+  /// visual tokens in it, ascending.
+  std::vector<std::vector<std::int32_t>> sources;
+  /// Nothing left the sequence: the tokens not kept skipped the layer's attention.
+  bool bypass = false;
+
+  /// Visual tokens after the stage.
+  std::int64_t tokens() const { return static_cast<std::int64_t>(kept.size() + sources.size()); }
 };
 const char* hook_name(Hook hook);  // as in JSON: embeddings, vit, before, attention, after
 
@@ -25,7 +32,8 @@ struct PruningRecord {
 };
 
 struct BudgetReport {
-  /// Mean over layers of the visual tokens left after each layer's own cut, as papers count.
+  /// Mean over layers of the visual tokens left after each layer's own cut (of those that took part
+  /// in its attention where the others bypassed it), as papers count.
   double equivalent = 0;
   /// Mean over layers of the visual tokens that enter each layer: what is really paid.
   double entering_mean = 0;
@@ -41,9 +49,10 @@ struct BudgetShape {
   std::int64_t kv_element_bytes = 4;
 };
 
-/// text_tokens: prompt tokens that are not visual. FLOPs count a multiply-add as two: projections
-/// (2 n d (h d_h + 2 h_kv d_h) + 2 n h d_h d), attention (causal, 2 n^2 h d_h) and SwiGLU (6 n d
-/// m).
+/// text_tokens: prompt tokens that are not visual. FLOPs count a multiply-add as two: query, key
+/// and value (2 n d (h d_h + 2 h_kv d_h)) of the n tokens that enter a layer, causal attention and
+/// its output (2 a^2 h d_h + 2 a h d_h d) of the a that take part in it, SwiGLU (6 m d d_m) of the
+/// m that reach it.
 BudgetReport account(const PruningRecord& record, const BudgetShape& shape,
                      std::int64_t text_tokens);
 

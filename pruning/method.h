@@ -21,6 +21,7 @@ struct MethodRequest {
   ScheduleRequest schedule;
   std::uint64_t seed = 0;                      // of methods that draw at random
   std::map<std::string, std::string> options;  // the method's own, by name
+  std::string config;                          // path of a calibration file, or empty
   /// Applied to the scores before each cut, in this order (debiasing).
   std::vector<std::shared_ptr<const ScoreAdjustment>> adjustments;
 };
@@ -38,8 +39,8 @@ struct Method {
   const char* paper;    // arXiv number, or empty
   const char* summary;  // one line for --help
   const std::vector<SchedulePreset>& (*presets)();
-  const char* default_preset;
-  CutSide side;  // of the layers that its schedule names
+  const char* default_preset;  // empty: none, the method needs a calibration file or own counts
+  CutSide side;                // of the layers that its schedule names
   std::vector<MethodOption> options;
   Result<std::shared_ptr<Policy>> (*make)(const MethodRequest& request);
 };

@@ -33,7 +33,7 @@ enum class AttentionSource {
   this_layer,      // after_layer and after_attention: the layer itself
   previous_layer,  // before_layer l: layer l - 1 (FastV)
   preview,         // before_layer l: layer l's own query and key of the rows asked for, computed
-                   // ahead (PyramidDrop)
+                   // ahead (PyramidDrop, ZipVL)
 };
 
 /// Query rows a stage needs. The engine keeps queries and lse of these rows only.
@@ -43,9 +43,14 @@ enum class RowSet {
   visual,            // every visual token still present
   from_last_visual,  // the last visual token and all tokens after it (SGL's released code)
   class_token,       // the class token of a vision tower (stages of Hook::vit_block)
+  probes,            // the prompt positions that the stage lists
 };
 
-enum class ColumnSet { visual, text };
+enum class ColumnSet {
+  visual,
+  text,
+  all,  // every token present, in sequence order
+};
 
 struct Stage {
   Hook when = Hook::before_layer;
@@ -54,11 +59,19 @@ struct Stage {
   bool dynamic_count = false;
   AttentionSource attention = AttentionSource::none;
   std::vector<RowSet> rows;  // what scores() will be asked for at this stage
+  /// Prompt positions of RowSet::probes, ascending.
+  std::vector<std::int32_t> probes;
+  /// With before_layer and preview: the survivors (and all other tokens) take part in the layer's
+  /// attention, the rest skip it with their residual untouched; nothing leaves the sequence
+  /// (ZipVL).
+  bool bypass = false;
 };
 
 struct PruningPlan {
   std::vector<Stage> stages;  // in the order in which they act
   PositionMode positions = PositionMode::original;
+  /// Policy::read_embeddings() wants to see the embedded prompt.
+  bool reads_embeddings = false;
 };
 
 /// What a plan may depend on.
@@ -67,6 +80,8 @@ struct ModelShape {
   int heads = 0;
   int kv_heads = 0;
   std::int64_t hidden_size = 0;
+  std::int64_t head_dim = 0;
+  double rope_theta = 10000;
 };
 
 /// One request for attention probabilities of the stage's layer. The engine reduces over heads.
@@ -82,12 +97,14 @@ struct ScoreRequest {
 class StageInput {
  public:
   virtual ~StageInput() = default;
-  /// Ids of the visual tokens present before the stage, in prompt order (ascending, unless merged
-  /// tokens were put behind the others).
+  /// Ids of the visual tokens present before the stage, in sequence order: that of the prompt, then
+  /// tokens that an earlier stage merged and appended, each under the id of its first source.
   virtual std::span<const std::int32_t> visual_ids() const = 0;
   virtual const SequenceLayout& layout() const = 0;
   /// Number of query rows in a set, at this stage.
   virtual std::int64_t row_count(RowSet rows) const = 0;
+  /// Rotary positions of the rows in a set, at this stage.
+  virtual std::vector<std::int32_t> positions(RowSet rows) const = 0;
   /// f32 [heads or nothing, rows or nothing, columns] (see ScoreArgs::out); lives in the workspace.
   virtual Result<TensorView> scores(Context& context, const ScoreRequest& request) = 0;
   /// Hidden states of the visual tokens present: f32 [m, hidden].
@@ -111,6 +128,13 @@ class Policy {
   /// keep-all runs are bit-identical to runs without pruning. Errors: usage (counts that rise,
   /// layers the model does not have), unsupported.
   virtual Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) = 0;
+  /// Called once a prompt, before its first layer, when plan().reads_embeddings: `input` offers the
+  /// hidden states that enter layer 0 and no attention. For methods that decide something early
+  /// without cutting, so that snapshots of a shared prefix stay possible.
+  virtual Status read_embeddings(Context&, StageInput& input) {
+    static_cast<void>(input);
+    return {};
+  }
   /// Fills `selection` for plan().stages[stage_index]; views are taken from context.workspace.
   virtual Status select(Context& context, int stage_index, StageInput& input,
                         Selection& selection) = 0;

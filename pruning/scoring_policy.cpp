@@ -7,6 +7,8 @@
 namespace fovea {
 
 Result<PruningPlan> ScoringPolicy::plan(const SequenceLayout& layout, const ModelShape& shape) {
+  plan_ = {};
+  if (layout.visual_count() == 0) return plan_;
   FOVEA_TRY(plan_, make_plan(layout, shape));
   return plan_;
 }
@@ -23,6 +25,11 @@ Status ScoringPolicy::select(Context& context, int stage_index, StageInput& inpu
     FOVEA_TRY(const std::int64_t allowed, adjustment->adjust(stage_index, input, values));
     keep = std::min(keep, allowed);
   }
+  return cut(context, stage_index, input, scores, keep, selection);
+}
+
+Status ScoringPolicy::cut(Context& context, int, StageInput&, ConstTensorView scores,
+                          std::int64_t keep, Selection& selection) {
   return select_best(context, scores, keep, selection);
 }
 

@@ -22,9 +22,10 @@ class ScoreAdjustment {
 class ScoringPolicy : public Policy {
  public:
   bool takes_adjustments() const override { return true; }
-  /// Remembers the plan: select() needs its counts.
+  /// Remembers the plan: select() needs its counts. A prompt without pictures has no stages.
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) final;
-  /// score(), then the adjustments in the order they were added, then the stage's `keep` best.
+  /// score(), then the adjustments in the order they were added, then cut() to the stage's `keep`
+  /// or as many as the adjustments allow. A count of 0 asks for no score.
   Status select(Context& context, int stage_index, StageInput& input, Selection& selection) final;
 
   void add_adjustment(std::shared_ptr<const ScoreAdjustment> adjustment) {
@@ -35,6 +36,10 @@ class ScoringPolicy : public Policy {
   virtual Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) = 0;
   /// f32 [m] over the visual tokens present; higher is kept. Lives in context.workspace.
   virtual Result<TensorView> score(Context& context, int stage_index, StageInput& input) = 0;
+  /// Fills `selection` from adjusted scores; `keep` is between 0 and the number of scores. The
+  /// default keeps the `keep` best.
+  virtual Status cut(Context& context, int stage_index, StageInput& input, ConstTensorView scores,
+                     std::int64_t keep, Selection& selection);
 
   const PruningPlan& current_plan() const { return plan_; }
 

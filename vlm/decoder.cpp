@@ -90,7 +90,7 @@ Status Decoder::Impl::last_logits(Context& context, ConstTensorView row, TensorV
 }
 
 void Decoder::Impl::trace_row(const BlockAttention& attention, std::int32_t visible,
-                              TracedRow& traced) {
+                              std::span<const std::int32_t> attending, TracedRow& traced) {
   const std::int64_t last = attention.query.rows() - 1;
   const float* query = attention.query.row<float>(last);
   traced.query.insert(traced.query.end(), query, query + attention.query.inner_elements());
@@ -98,6 +98,7 @@ void Decoder::Impl::trace_row(const BlockAttention& attention, std::int32_t visi
     traced.lse.push_back(attention.lse.row<float>(head)[last]);
   }
   traced.visible.push_back(visible);
+  traced.attending.emplace_back(attending.begin(), attending.end());
 }
 
 Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
@@ -111,10 +112,21 @@ Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state
     const auto index = static_cast<std::size_t>(layer);
     const std::array position{state.next_position[index]++};
     Workspace::Scope layer_scope(context.workspace);
+    const DecoderBlock& block = impl_->blocks[index];
     BlockAttention attention;
-    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[index], hidden, position,
-                          state.cache, layer, true, traced != nullptr ? &attention : nullptr));
-    if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), *traced);
+    if (traced != nullptr) {
+      FOVEA_TRY(attention,
+                BlockAttention::reserve(context, impl_->config, {state.cache.length(layer)}));
+    }
+    {
+      Workspace::Scope scratch(context.workspace);
+      FOVEA_TRY(const BlockProjection projection,
+                project_block(context, impl_->config, block, hidden, position));
+      FOVEA_CHECK(attend_block(context, impl_->config, block, projection, hidden, state.cache,
+                               layer, {.kept = traced != nullptr ? &attention : nullptr}));
+    }
+    FOVEA_CHECK(run_mlp(context, impl_->config, block, hidden));
+    if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), {}, *traced);
   }
   return impl_->last_logits(context, hidden, logits);
 }

@@ -23,6 +23,8 @@ struct TracedRow {
   std::vector<float> query;
   std::vector<float> lse;
   std::vector<std::int32_t> visible;  // per layer: keys the row could see
+  /// Per layer: keys that the row took part with where others bypassed the attention; empty: all.
+  std::vector<std::vector<std::int32_t>> attending;
 };
 
 /// The state of one sequence: keys and values per layer, and which prompt tokens they belong to.
@@ -48,8 +50,8 @@ struct DecoderPrefix {
 };
 
 struct PrefillInput {
-  ConstTensorView
-      embeddings;  // [prompt tokens - prefix tokens, hidden] f32: those that must be run
+  /// [prompt tokens, hidden] f32, or without the prefix's unless the plan reads embeddings.
+  ConstTensorView embeddings;
   const SequenceLayout* layout = nullptr;  // of the whole prompt, prefix included
   /// Rotary position of each prompt token before any stage; empty: 0 .. n-1. They may leave gaps
   /// and need not ascend.

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 
 #include "kernels/ops/activation/activation.h"
 #include "kernels/ops/attention/attention.h"
+#include "kernels/ops/gather/gather.h"
 #include "kernels/ops/norm/norm.h"
 #include "kernels/ops/rope/rope.h"
 #include "vlm/random_weights.h"
@@ -33,28 +35,6 @@ TensorView head_columns(const TensorView& fused, std::int64_t first_column, std:
   view.data += static_cast<std::size_t>(first_column) * dtype_size(fused.dtype);
   view.shape = Shape{fused.shape[0], heads, head_dim};
   return view;
-}
-
-Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock& block,
-               TensorView hidden) {
-  const std::int64_t width = config.intermediate_size;
-  for (std::int64_t first = 0; first < hidden.rows(); first += kMlpRows) {
-    const std::int64_t rows = std::min(kMlpRows, hidden.rows() - first);
-    Workspace::Scope scope(context.workspace);
-    const TensorView part = hidden.slice(first, rows);
-    FOVEA_TRY(const TensorView normed,
-              context.workspace.take(Shape{rows, config.hidden_size}, DType::f32));
-    FOVEA_TRY(const TensorView both, context.workspace.take(Shape{rows, 2 * width}, DType::f32));
-    FOVEA_CHECK(rms_norm(context, part, block.post_attention_norm.view(),
-                         static_cast<float>(config.rms_norm_eps), normed));
-    FOVEA_CHECK(block.gate_up.apply(context, normed, both));
-    TensorView gate = both, up = both;
-    gate.shape = up.shape = Shape{rows, width};
-    up.data += static_cast<std::size_t>(width) * sizeof(float);
-    FOVEA_CHECK(silu_mul(context, gate, up, gate));
-    FOVEA_CHECK(block.down.apply(context, gate, part, {.accumulate = true}));
-  }
-  return {};
 }
 
 }  // namespace
@@ -112,64 +92,215 @@ Result<DecoderBlock> DecoderBlock::random(Context& context, const DecoderConfig&
   return block;
 }
 
-Status run_block(Context& context, const DecoderConfig& config, const DecoderBlock& block,
-                 TensorView hidden, std::span<const std::int32_t> positions, KvCache& cache,
-                 int layer, bool only_last, BlockAttention* attention_out) {
+Result<BlockProjection> project_block(Context& context, const DecoderConfig& config,
+                                      const DecoderBlock& block, ConstTensorView hidden,
+                                      std::span<const std::int32_t> positions) {
   const BlockShapes s(config);
   const std::int64_t rows = hidden.rows();
-  const float scale = 1.0f / std::sqrt(static_cast<float>(config.head_dim));
-
-  // Queries stay in the caller's scope when statistics want them; all else is scratch.
-  const std::int64_t run_rows = only_last ? std::min<std::int64_t>(rows, 1) : rows;
-  TensorView lse;
-  TensorView kept_query;
-  if (attention_out != nullptr) {
-    FOVEA_TRY(lse, context.workspace.take(Shape{config.heads, run_rows}, DType::f32));
-    FOVEA_TRY(kept_query,
-              context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
-  }
-  const TensorView run_hidden = hidden.slice(rows - run_rows, run_rows);
+  FOVEA_TRY(const TensorView fused,
+            context.workspace.take(Shape{rows, s.query_width + 2 * s.kv_width}, DType::f32));
   {
     Workspace::Scope scope(context.workspace);
     FOVEA_TRY(const TensorView normed, context.workspace.take(Shape{rows, s.hidden}, DType::f32));
-    FOVEA_TRY(const TensorView fused,
-              context.workspace.take(Shape{rows, s.query_width + 2 * s.kv_width}, DType::f32));
-    FOVEA_TRY(const TensorView mixed,
-              context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
     FOVEA_CHECK(rms_norm(context, hidden, block.input_norm.view(),
                          static_cast<float>(config.rms_norm_eps), normed));
     FOVEA_CHECK(block.qkv.apply(context, normed, fused));
-    const TensorView query =
-        head_columns(fused, 0, config.heads, config.head_dim).slice(rows - run_rows, run_rows);
-    const TensorView key = head_columns(fused, s.query_width, config.kv_heads, config.head_dim);
-    const TensorView value =
-        head_columns(fused, s.query_width + s.kv_width, config.kv_heads, config.head_dim);
-    const float theta = static_cast<float>(config.rope_theta);
-    FOVEA_CHECK(
-        rope(context, query, positions.subspan(static_cast<std::size_t>(rows - run_rows)), theta));
-    FOVEA_CHECK(rope(context, key, positions, theta));
-    FOVEA_CHECK(cache.append(layer, key, value));
-
-    const std::array<std::int32_t, 2> offsets{0, static_cast<std::int32_t>(run_rows)};
-    const std::array<KvView, 1> views{cache.view(layer)};
-    AttentionArgs args;
-    args.query = query;
-    args.row_offsets = offsets;
-    args.kv = views;
-    args.mask = MaskKind::causal;
-    args.scale = scale;
-    args.out = mixed;
-    args.lse = lse;
-    FOVEA_CHECK(attention(context, args));
-    if (attention_out != nullptr) FOVEA_CHECK(convert(query, kept_query));
-
-    TensorView flat = mixed;
-    flat.shape = Shape{run_rows, s.query_width};
-    FOVEA_CHECK(block.output.apply(context, flat, run_hidden, {.accumulate = true}));
   }
-  FOVEA_CHECK(run_mlp(context, config, block, run_hidden));
-  if (attention_out != nullptr) *attention_out = {kept_query, lse};
+  BlockProjection projection;
+  projection.query = head_columns(fused, 0, config.heads, config.head_dim);
+  projection.key = head_columns(fused, s.query_width, config.kv_heads, config.head_dim);
+  projection.value =
+      head_columns(fused, s.query_width + s.kv_width, config.kv_heads, config.head_dim);
+  const float theta = static_cast<float>(config.rope_theta);
+  FOVEA_CHECK(rope(context, projection.query, positions, theta));
+  FOVEA_CHECK(rope(context, projection.key, positions, theta));
+  return projection;
+}
+
+ProjectedKeys::ProjectedKeys(const BlockProjection& projection)
+    : projection_(projection),
+      key_page_(projection.key.data),
+      value_page_(projection.value.data),
+      length_(static_cast<std::int32_t>(projection.key.rows())) {}
+
+KvView ProjectedKeys::view(const std::int32_t* length) const {
+  KvView view;
+  view.key_pages = &key_page_;
+  view.value_pages = &value_page_;
+  view.page_tokens = length_;
+  view.length = length;
+  view.kv_heads = static_cast<std::int32_t>(projection_.key.shape[1]);
+  view.head_dim = static_cast<std::int32_t>(projection_.key.shape[2]);
+  view.key_head_stride = view.value_head_stride = view.head_dim;
+  view.key_token_stride = projection_.key.row_stride;
+  view.value_token_stride = projection_.value.row_stride;
+  return view;
+}
+
+namespace {
+
+float attention_scale(const DecoderConfig& config) {
+  return 1.0f / std::sqrt(static_cast<float>(config.head_dim));
+}
+
+/// to[i] = from[rows[i]] for blocks [rows, heads, head_dim] whose rows may have a stride.
+void pick_rows(ConstTensorView from, std::span<const std::int32_t> rows, TensorView to) {
+  const auto bytes = static_cast<std::size_t>(from.inner_elements()) * sizeof(float);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    std::memcpy(to.row<float>(static_cast<std::int64_t>(i)), from.row<float>(rows[i]), bytes);
+  }
+}
+
+/// Where each of `rows` stands in the ascending list `of`, or `of` is empty: the row itself.
+std::vector<std::int32_t> places(std::span<const std::int32_t> rows,
+                                 std::span<const std::int32_t> of) {
+  std::vector<std::int32_t> found(rows.begin(), rows.end());
+  if (of.empty()) return found;
+  for (std::int32_t& row : found) {
+    row = static_cast<std::int32_t>(std::lower_bound(of.begin(), of.end(), row) - of.begin());
+  }
+  return found;
+}
+
+/// The projection of some rows, gathered.
+Result<BlockProjection> pick_projection(Context& context, const BlockProjection& from,
+                                        std::span<const std::int32_t> rows) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  BlockProjection picked;
+  for (const auto part :
+       {&BlockProjection::query, &BlockProjection::key, &BlockProjection::value}) {
+    const Shape& shape = (from.*part).shape;
+    FOVEA_TRY(picked.*part, context.workspace.take(Shape{count, shape[1], shape[2]}, DType::f32));
+    pick_rows(from.*part, rows, picked.*part);
+  }
+  return picked;
+}
+
+}  // namespace
+
+Result<BlockAttention> BlockAttention::reserve(Context& context, const DecoderConfig& config,
+                                               std::vector<std::int32_t> slots) {
+  const auto count = static_cast<std::int64_t>(slots.size());
+  BlockAttention attention;
+  attention.slots = std::move(slots);
+  FOVEA_TRY(attention.query,
+            context.workspace.take(Shape{count, config.heads, config.head_dim}, DType::f32));
+  FOVEA_TRY(attention.lse, context.workspace.take(Shape{config.heads, count}, DType::f32));
+  return attention;
+}
+
+Status attend_block(Context& context, const DecoderConfig& config, const DecoderBlock& block,
+                    const BlockProjection& projection, TensorView hidden, KvCache& cache, int layer,
+                    const AttendOptions& options) {
+  const BlockShapes s(config);
+  const std::int64_t rows = hidden.rows();
+  std::vector<std::int32_t> wanted;  // rows of the projection
+  if (options.kept != nullptr) {
+    wanted = options.kept->slots;
+    for (std::int32_t& row : wanted) row -= cache.length(layer);
+    pick_rows(projection.query, wanted, options.kept->query);
+  }
+  FOVEA_CHECK(cache.append(layer, projection.key, projection.value));
+
+  Workspace::Scope scope(context.workspace);
+  const bool bypassed = !options.attending.empty();
+  BlockProjection part = projection;
+  if (bypassed) {
+    FOVEA_TRY(part, pick_projection(context, projection, options.attending));
+  }
+  const ProjectedKeys keys(part);
+  const std::array<KvView, 1> views{bypassed ? keys.view() : cache.view(layer)};
+  const std::int64_t attending = part.query.rows();
+  const std::int64_t run_rows =
+      options.only_last ? std::min<std::int64_t>(attending, 1) : attending;
+  FOVEA_TRY(const TensorView mixed,
+            context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
+  TensorView lse;
+  if (options.kept != nullptr) {
+    FOVEA_TRY(lse, context.workspace.take(Shape{config.heads, run_rows}, DType::f32));
+  }
+  const std::array<std::int32_t, 2> offsets{0, static_cast<std::int32_t>(run_rows)};
+  AttentionArgs args;
+  args.query = part.query.slice(attending - run_rows, run_rows);
+  args.row_offsets = offsets;
+  args.kv = views;
+  args.mask = MaskKind::causal;
+  args.scale = attention_scale(config);
+  args.out = mixed;
+  args.lse = lse;
+  FOVEA_CHECK(attention(context, args));
+  const std::vector<std::int32_t> ran = places(wanted, options.attending);
+  for (std::int64_t head = 0; head < config.heads && !ran.empty(); ++head) {
+    for (std::size_t i = 0; i < ran.size(); ++i) {
+      options.kept->lse.row<float>(head)[i] = lse.row<float>(head)[ran[i] - (attending - run_rows)];
+    }
+  }
+
+  TensorView flat = mixed;
+  flat.shape = Shape{run_rows, s.query_width};
+  if (!bypassed || options.only_last) {
+    FOVEA_CHECK(block.output.apply(context, flat, hidden.slice(rows - run_rows, run_rows),
+                                   {.accumulate = true}));
+    return {};
+  }
+  FOVEA_TRY(const TensorView update,
+            context.workspace.take(Shape{attending, s.hidden}, DType::f32));
+  FOVEA_CHECK(gather_rows(context, hidden, options.attending, update));
+  FOVEA_CHECK(block.output.apply(context, flat, update, {.accumulate = true}));
+  for (std::int64_t i = 0; i < attending; ++i) {
+    std::memcpy(hidden.row<float>(options.attending[static_cast<std::size_t>(i)]),
+                update.row<float>(i), static_cast<std::size_t>(s.hidden) * sizeof(float));
+  }
   return {};
+}
+
+Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock& block,
+               TensorView hidden) {
+  const std::int64_t width = config.intermediate_size;
+  for (std::int64_t first = 0; first < hidden.rows(); first += kMlpRows) {
+    const std::int64_t rows = std::min(kMlpRows, hidden.rows() - first);
+    Workspace::Scope scope(context.workspace);
+    const TensorView part = hidden.slice(first, rows);
+    FOVEA_TRY(const TensorView normed,
+              context.workspace.take(Shape{rows, config.hidden_size}, DType::f32));
+    FOVEA_TRY(const TensorView both, context.workspace.take(Shape{rows, 2 * width}, DType::f32));
+    FOVEA_CHECK(rms_norm(context, part, block.post_attention_norm.view(),
+                         static_cast<float>(config.rms_norm_eps), normed));
+    FOVEA_CHECK(block.gate_up.apply(context, normed, both));
+    TensorView gate = both, up = both;
+    gate.shape = up.shape = Shape{rows, width};
+    up.data += static_cast<std::size_t>(width) * sizeof(float);
+    FOVEA_CHECK(silu_mul(context, gate, up, gate));
+    FOVEA_CHECK(block.down.apply(context, gate, part, {.accumulate = true}));
+  }
+  return {};
+}
+
+Status preview_block(Context& context, const DecoderConfig& config,
+                     const BlockProjection& projection, BlockAttention& ahead) {
+  const std::size_t rows = ahead.slots.size();
+  pick_rows(projection.query, ahead.slots, ahead.query);
+
+  // Each row is a sequence of its own, as long as what it sees.
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView mixed, context.workspace.take(ahead.query.shape, DType::f32));
+  const ProjectedKeys keys(projection);
+  std::vector<std::int32_t> lengths(rows), offsets{0};
+  std::vector<KvView> views;
+  for (std::size_t i = 0; i < rows; ++i) {
+    lengths[i] = ahead.slots[i] + 1;
+    offsets.push_back(static_cast<std::int32_t>(i) + 1);
+    views.push_back(keys.view(&lengths[i]));
+  }
+  AttentionArgs args;
+  args.query = ahead.query;
+  args.row_offsets = offsets;
+  args.kv = views;
+  args.mask = MaskKind::causal;
+  args.scale = attention_scale(config);
+  args.out = mixed;
+  args.lse = ahead.lse;
+  return attention(context, args);
 }
 
 }  // namespace fovea

@@ -25,19 +25,71 @@ struct DecoderBlock {
                                      LinearDType dtype, std::uint64_t seed);
 };
 
-/// What one layer's attention leaves behind for statistics; views live in the caller's workspace
-/// scope.
+/// Queries and lse of chosen rows of one layer's attention, for statistics.
 struct BlockAttention {
-  TensorView query;  // [rows that ran, heads, head_dim] f32, rotated
-  TensorView lse;    // [heads, rows that ran] f32
+  std::vector<std::int32_t> slots;  // ascending: which keys of the layer belong to the same tokens
+  TensorView query;                 // [slots, heads, head_dim] f32, rotated
+  TensorView lse;                   // [heads, slots] f32
+
+  /// Room for these slots in the caller's workspace scope.
+  static Result<BlockAttention> reserve(Context& context, const DecoderConfig& config,
+                                        std::vector<std::int32_t> slots);
 };
 
-/// Runs one layer over hidden [n, hidden] f32 in place; keys and values of all rows enter the
-/// cache. With `only_last` only the last row goes on past the keys and values (the last layer of a
-/// prompt needs no other), and only that row of `hidden` is updated. `attention`, when given,
-/// receives queries and lse (of the last row alone with only_last).
-Status run_block(Context& context, const DecoderConfig& config, const DecoderBlock& block,
-                 TensorView hidden, std::span<const std::int32_t> positions, KvCache& cache,
-                 int layer, bool only_last, BlockAttention* attention);
+/// Query, key and value of every row of one layer, rotated: parts of one fused product.
+struct BlockProjection {
+  TensorView query;       // [n, heads, head_dim] f32
+  TensorView key, value;  // [n, kv_heads, head_dim] f32
+};
+
+// The three steps of a layer, over hidden [n, hidden] f32.
+
+/// First step: input norm, query, key and value, rotation. The result lives in the caller's
+/// workspace scope.
+Result<BlockProjection> project_block(Context& context, const DecoderConfig& config,
+                                      const DecoderBlock& block, ConstTensorView hidden,
+                                      std::span<const std::int32_t> positions);
+
+struct AttendOptions {
+  /// Only the last row goes on past the keys and values (the last layer of a prompt needs no
+  /// other): no other row of `hidden` is updated.
+  bool only_last = false;
+  /// Rows that take part in the attention, ascending, the last row among them; empty: all. The
+  /// others keep their residual, and their keys and values still enter the cache.
+  std::span<const std::int32_t> attending;
+  /// When set, query and lse of its slots are filled in; their rows must run and take part.
+  BlockAttention* kept = nullptr;
+};
+
+/// Second step: keys and values of all rows enter the cache; hidden += attention.
+Status attend_block(Context& context, const DecoderConfig& config, const DecoderBlock& block,
+                    const BlockProjection& projection, TensorView hidden, KvCache& cache, int layer,
+                    const AttendOptions& options);
+
+/// Third step: hidden += MLP.
+Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock& block,
+               TensorView hidden);
+
+/// Fills `ahead` with query and lse of its slots (rows of the projection) over the projection's own
+/// keys: a layer's attention ahead of time, touching no cache.
+Status preview_block(Context& context, const DecoderConfig& config,
+                     const BlockProjection& projection, BlockAttention& ahead);
+
+/// The projection's keys and values as attention reads them; borrows `projection` and itself.
+class ProjectedKeys {
+ public:
+  explicit ProjectedKeys(const BlockProjection& projection);
+  ProjectedKeys(const ProjectedKeys&) = delete;
+  ProjectedKeys& operator=(const ProjectedKeys&) = delete;
+  /// All keys, or those of the first `length` rows (*length must outlive the view).
+  KvView view() const { return view(&length_); }
+  KvView view(const std::int32_t* length) const;
+
+ private:
+  const BlockProjection& projection_;
+  const std::byte* key_page_;
+  const std::byte* value_page_;
+  std::int32_t length_;
+};
 
 }  // namespace fovea

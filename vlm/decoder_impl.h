@@ -19,8 +19,9 @@ struct Decoder::Impl {
 
   /// Final norm and output embedding of one row of hidden states.
   Status last_logits(Context& context, ConstTensorView row, TensorView logits) const;
-  /// Appends what the last row of one layer showed.
-  static void trace_row(const BlockAttention& attention, std::int32_t visible, TracedRow& traced);
+  /// Appends what the last row of one layer showed; `attending` as in AttendOptions.
+  static void trace_row(const BlockAttention& attention, std::int32_t visible,
+                        std::span<const std::int32_t> attending, TracedRow& traced);
 };
 
 }  // namespace fovea

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <iterator>
 #include <numeric>
 
 #include "vlm/decoder_impl.h"
@@ -27,37 +27,71 @@ int first_changed_layer(const Stage& stage) {
   return 0;
 }
 
-/// True when the stage acts at the end of `layer`, while that layer's attention is at hand.
-bool acts_after(const Stage& stage, int layer) {
-  if (stage.when == Hook::after_layer) return stage.layer == layer;
-  return stage.when == Hook::before_layer && stage.attention == AttentionSource::previous_layer &&
-         stage.layer == layer + 1;
+/// The layer whose run leaves the attention that a stage reads, or -1.
+int attention_layer(const Stage& stage) {
+  if (stage.attention == AttentionSource::this_layer) return stage.layer;
+  return stage.attention == AttentionSource::previous_layer ? stage.layer - 1 : -1;
 }
 
-bool acts_before(const Stage& stage, int layer) {
-  if (stage.when == Hook::embeddings) return layer == 0;
-  return stage.when == Hook::before_layer && stage.attention == AttentionSource::none &&
-         stage.layer == layer;
+/// When a stage runs, seen from one layer.
+enum class Moment { before, bypass, after_attention, after };
+
+bool acts(const Stage& stage, Moment moment, int layer) {
+  switch (stage.when) {
+    case Hook::embeddings:
+      return moment == Moment::before && layer == 0;
+    case Hook::vit_block:
+      return false;
+    case Hook::before_layer:
+      // At the end of the layer before, while its attention is at hand.
+      if (stage.attention == AttentionSource::previous_layer) {
+        return moment == Moment::after && layer == stage.layer - 1;
+      }
+      return moment == (stage.bypass ? Moment::bypass : Moment::before) && layer == stage.layer;
+    case Hook::after_attention:
+      return moment == Moment::after_attention && layer == stage.layer;
+    case Hook::after_layer:
+      return moment == Moment::after && layer == stage.layer;
+  }
+  return false;
+}
+
+bool offers(Hook when, AttentionSource attention, bool bypass) {
+  if (bypass) return when == Hook::before_layer && attention == AttentionSource::preview;
+  switch (when) {
+    case Hook::embeddings:
+      return attention == AttentionSource::none;
+    case Hook::vit_block:
+      return false;
+    case Hook::before_layer:
+      return attention != AttentionSource::this_layer;
+    case Hook::after_attention:
+    case Hook::after_layer:
+      return attention == AttentionSource::none || attention == AttentionSource::this_layer;
+  }
+  return false;
 }
 
 Status check_plan(const PruningPlan& plan, int layers) {
+  int last_read = -1;
   for (const Stage& stage : plan.stages) {
-    const bool hook_known = stage.when == Hook::embeddings || stage.when == Hook::before_layer ||
-                            stage.when == Hook::after_layer;
-    const bool source_known =
-        stage.attention == AttentionSource::none ||
-        (stage.attention == AttentionSource::this_layer && stage.when == Hook::after_layer) ||
-        (stage.attention == AttentionSource::previous_layer && stage.when == Hook::before_layer &&
-         stage.layer > 0);
-    if (!hook_known || !source_known) {
+    if (!offers(stage.when, stage.attention, stage.bypass)) {
       return make_error(ErrorCode::unsupported,
                         "the decoder does not offer the hook a pruning stage asks for");
     }
-    if (stage.layer < 0 || stage.layer >= layers) {
+    const int first = stage.attention == AttentionSource::previous_layer ? 1 : 0;
+    if (stage.layer < first || stage.layer >= layers) {
       return make_error(ErrorCode::usage, "a pruning stage names layer " +
                                               std::to_string(stage.layer) + " of a model with " +
                                               std::to_string(layers) + " layers");
     }
+    // A cut moves the rows away from the keys of the attention it read.
+    const int read = attention_layer(stage);
+    if (read >= 0 && read == last_read) {
+      return make_error(ErrorCode::unsupported,
+                        "two pruning stages read the attention of layer " + std::to_string(read));
+    }
+    last_read = std::max(last_read, read);
   }
   return {};
 }
@@ -74,6 +108,14 @@ int Decoder::boundary(const PruningPlan* plan) const {
 
 namespace {
 
+/// Both ascending lists in one, without repetition.
+std::vector<std::int32_t> joined(const std::vector<std::int32_t>& a,
+                                 const std::vector<std::int32_t>& b) {
+  std::vector<std::int32_t> both;
+  std::set_union(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+  return both;
+}
+
 /// Everything one prefill carries from layer to layer.
 class PrefillRun {
  public:
@@ -85,19 +127,34 @@ class PrefillRun {
   /// Puts the prefix's hidden states in front once the boundary is reached, and keeps them when
   /// asked.
   Status reach(int layer);
-  Status run_stages_before(int layer);
-  Status run_stages_after(int layer, const BlockAttention& attention);
-  bool wants_attention(int layer) const;
+  /// Stages that act on what enters `layer`, before it runs.
+  Status run_stages_before(int layer, const DecoderBlock& block);
+  Status run_stages(Moment moment, int layer, const BlockAttention* attention);
+  /// Rows that take part in the layer's attention; empty: all.
+  Result<std::vector<std::int32_t>> attending_rows(int layer, const BlockProjection& projection);
+  /// Keys of `layer` that belong to rows whose queries its stages (and, when asked, a trace of the
+  /// last row) want to see.
+  std::vector<std::int32_t> wanted_slots(int layer, bool last_row) const;
+  /// Whether rows other than the last are needed past the attention of `layer`.
   bool stages_after(int layer) const;
   void enter(int layer);
 
   LiveSequence sequence;
 
  private:
+  Status read_embeddings();
   Status run_stage(std::size_t index, const StageAttention* attention);
   /// Rotary positions of prompt tokens before any stage.
   std::vector<std::int32_t> positions_of(const std::vector<std::int32_t>& origin) const;
-  bool has_plan() const { return input_.policy != nullptr && input_.plan != nullptr; }
+  Result<Selection> select(std::size_t index, LayerStage& view);
+  /// Rows of the sequence as it is that a stage asks for, ascending.
+  std::vector<std::int32_t> stage_rows(const Stage& stage) const;
+  Result<BlockAttention> preview(const Stage& stage, const BlockProjection& projection) const;
+  StageAttention at_layer(const BlockAttention& block, const KvView& kv) const;
+  std::span<const Stage> stages() const {
+    if (input_.policy == nullptr || input_.plan == nullptr) return {};
+    return input_.plan->stages;
+  }
 
   Context& context_;
   const DecoderConfig& config_;
@@ -105,7 +162,8 @@ class PrefillRun {
   DecoderState& state_;
   PruningRecord* record_;
   int boundary_ = 0;
-  TensorView buffers_[2];  // hidden states before and after a stage
+  std::int32_t end_position_ = 0;  // after the whole prompt
+  TensorView buffers_[2];          // hidden states before and after a stage
   int current_ = 0;
 };
 
@@ -123,7 +181,10 @@ Status PrefillRun::start(int boundary) {
   const auto total = input_.layout->tokens();
   const std::int64_t prefix = input_.prefix != nullptr ? input_.prefix->tokens : 0;
   const auto positions = static_cast<std::int64_t>(input_.positions.size());
-  if (input_.embeddings.rows() != total - prefix || input_.embeddings.rows() < 1 ||
+  const std::int64_t given = input_.embeddings.rows();
+  const bool whole = given == total;
+  const bool reads = !stages().empty() && input_.plan->reads_embeddings;
+  if ((!whole && (reads || given != total - prefix)) || total - prefix < 1 ||
       (positions != 0 && positions != total)) {
     return make_error(ErrorCode::internal, "the prompt's embeddings do not match its layout");
   }
@@ -132,18 +193,35 @@ Status PrefillRun::start(int boundary) {
   }
   if (input_.prefix != nullptr) state_.cache = input_.prefix->cache;
   FOVEA_TRY(buffers_[0], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
-  if (has_plan() || prefix > 0) {
+  if (!stages().empty() || prefix > 0) {
     FOVEA_TRY(buffers_[1], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
   }
+  end_position_ = input_.positions.empty()
+                      ? static_cast<std::int32_t>(total)
+                      : *std::max_element(input_.positions.begin(), input_.positions.end()) + 1;
+  if (reads) FOVEA_CHECK(read_embeddings());
   // The new rows stand where they will stand once the prefix is put in front of them.
   sequence.hidden = buffers_[0].slice(prefix, total - prefix);
-  FOVEA_CHECK(convert(input_.embeddings, sequence.hidden));
+  FOVEA_CHECK(
+      convert(input_.embeddings.slice(whole ? prefix : 0, total - prefix), sequence.hidden));
   sequence.origin.resize(static_cast<std::size_t>(total - prefix));
   std::iota(sequence.origin.begin(), sequence.origin.end(), static_cast<std::int32_t>(prefix));
   sequence.positions = positions_of(sequence.origin);
   state_.survivors.assign(1, std::vector<std::int32_t>(static_cast<std::size_t>(total)));
   std::iota(state_.survivors[0].begin(), state_.survivors[0].end(), 0);
   return {};
+}
+
+Status PrefillRun::read_embeddings() {
+  Workspace::Scope scope(context_.workspace);
+  LiveSequence embedded;
+  embedded.hidden = buffers_[0];
+  FOVEA_CHECK(convert(input_.embeddings, embedded.hidden));
+  embedded.origin.resize(static_cast<std::size_t>(input_.layout->tokens()));
+  std::iota(embedded.origin.begin(), embedded.origin.end(), 0);
+  embedded.positions = positions_of(embedded.origin);
+  LayerStage view(*input_.layout, embedded, nullptr, {});
+  return input_.policy->read_embeddings(context_, view);
 }
 
 Status PrefillRun::reach(int layer) {
@@ -174,47 +252,100 @@ Status PrefillRun::reach(int layer) {
   return {};
 }
 
-bool PrefillRun::wants_attention(int layer) const {
-  return has_plan() && std::any_of(input_.plan->stages.begin(), input_.plan->stages.end(),
-                                   [&](const Stage& stage) {
-                                     return acts_after(stage, layer) &&
-                                            stage.attention != AttentionSource::none;
-                                   });
+std::vector<std::int32_t> PrefillRun::wanted_slots(int layer, bool last_row) const {
+  std::vector<std::int32_t> rows;
+  if (last_row) rows = rows_of(*input_.layout, sequence, RowSet::last, {});
+  for (const Stage& stage : stages()) {
+    if (attention_layer(stage) == layer) rows = joined(rows, stage_rows(stage));
+  }
+  for (std::int32_t& row : rows) row += state_.cache.length(layer);
+  return rows;
+}
+
+std::vector<std::int32_t> PrefillRun::stage_rows(const Stage& stage) const {
+  std::vector<std::int32_t> rows;
+  for (const RowSet set : stage.rows) {
+    rows = joined(rows, rows_of(*input_.layout, sequence, set, stage.probes));
+  }
+  return rows;
 }
 
 bool PrefillRun::stages_after(int layer) const {
-  return has_plan() && std::any_of(input_.plan->stages.begin(), input_.plan->stages.end(),
-                                   [&](const Stage& stage) { return acts_after(stage, layer); });
+  return std::any_of(stages().begin(), stages().end(), [&](const Stage& stage) {
+    return acts(stage, Moment::after_attention, layer) || acts(stage, Moment::after, layer);
+  });
 }
 
-Status PrefillRun::run_stages_before(int layer) {
-  if (!has_plan()) return {};
-  for (std::size_t i = 0; i < input_.plan->stages.size(); ++i) {
-    if (acts_before(input_.plan->stages[i], layer)) FOVEA_CHECK(run_stage(i, nullptr));
+StageAttention PrefillRun::at_layer(const BlockAttention& block, const KvView& kv) const {
+  return {block, kv, 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
+}
+
+Result<BlockAttention> PrefillRun::preview(const Stage& stage,
+                                           const BlockProjection& projection) const {
+  FOVEA_TRY(BlockAttention ahead, BlockAttention::reserve(context_, config_, stage_rows(stage)));
+  FOVEA_CHECK(preview_block(context_, config_, projection, ahead));
+  return ahead;
+}
+
+Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
+  for (std::size_t i = 0; i < stages().size(); ++i) {
+    const Stage& stage = stages()[i];
+    if (!acts(stage, Moment::before, layer)) continue;
+    if (stage.attention == AttentionSource::none) {
+      FOVEA_CHECK(run_stage(i, nullptr));
+      continue;
+    }
+    Workspace::Scope scope(context_.workspace);
+    FOVEA_TRY(const BlockProjection projection,
+              project_block(context_, config_, block, sequence.hidden, sequence.positions));
+    FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
+    const ProjectedKeys keys(projection);
+    const StageAttention attention = at_layer(ahead, keys.view());
+    FOVEA_CHECK(run_stage(i, &attention));
   }
   return {};
 }
 
-Status PrefillRun::run_stages_after(int layer, const BlockAttention& attention) {
-  if (!has_plan()) return {};
-  for (std::size_t i = 0; i < input_.plan->stages.size(); ++i) {
-    const Stage& stage = input_.plan->stages[i];
-    if (!acts_after(stage, layer)) continue;
-    StageAttention view;
-    view.block = attention;
-    view.kv = state_.cache.view(layer);
-    view.scale = 1.0f / std::sqrt(static_cast<float>(config_.head_dim));
-    FOVEA_CHECK(run_stage(i, stage.attention == AttentionSource::none ? nullptr : &view));
+Status PrefillRun::run_stages(Moment moment, int layer, const BlockAttention* attention) {
+  for (std::size_t i = 0; i < stages().size(); ++i) {
+    if (!acts(stages()[i], moment, layer)) continue;
+    if (stages()[i].attention == AttentionSource::none) {
+      FOVEA_CHECK(run_stage(i, nullptr));
+    } else {
+      const StageAttention view = at_layer(*attention, state_.cache.view(layer));
+      FOVEA_CHECK(run_stage(i, &view));
+    }
   }
   return {};
+}
+
+Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
+                                                             const BlockProjection& projection) {
+  for (std::size_t i = 0; i < stages().size(); ++i) {
+    const Stage& stage = stages()[i];
+    if (!acts(stage, Moment::bypass, layer)) continue;
+    Workspace::Scope scope(context_.workspace);
+    FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
+    const ProjectedKeys keys(projection);
+    const StageAttention attention = at_layer(ahead, keys.view());
+    LayerStage view(*input_.layout, sequence, &attention, stage.probes);
+    FOVEA_TRY(const Selection selection, select(i, view));
+    return apply_bypass(stage, view, selection, sequence, record_);
+  }
+  return std::vector<std::int32_t>{};
+}
+
+Result<Selection> PrefillRun::select(std::size_t index, LayerStage& view) {
+  Selection selection;
+  FOVEA_CHECK(input_.policy->select(context_, static_cast<int>(index), view, selection));
+  return selection;
 }
 
 Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention) {
-  const Stage& stage = input_.plan->stages[index];
+  const Stage& stage = stages()[index];
   Workspace::Scope scope(context_.workspace);
-  LayerStage view(*input_.layout, sequence, attention);
-  Selection selection;
-  FOVEA_CHECK(input_.policy->select(context_, static_cast<int>(index), view, selection));
+  LayerStage view(*input_.layout, sequence, attention, stage.probes);
+  FOVEA_TRY(const Selection selection, select(index, view));
   FOVEA_CHECK(apply_selection(context_, stage, view, selection, input_.plan->positions,
                               buffers_[1 - current_], sequence, record_));
   current_ = 1 - current_;
@@ -225,36 +356,58 @@ Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention)
 void PrefillRun::enter(int layer) {
   const auto index = static_cast<std::size_t>(layer);
   state_.survivor_list[index] = static_cast<int>(state_.survivors.size()) - 1;
-  state_.next_position[index] =
-      *std::max_element(sequence.positions.begin(), sequence.positions.end()) + 1;
+  // With original positions an answer goes on from the whole prompt, whatever was dropped.
+  const bool compact = !stages().empty() && input_.plan->positions == PositionMode::compact;
+  state_.next_position[index] = compact && layer >= boundary_
+                                    ? static_cast<std::int32_t>(sequence.origin.size())
+                                    : end_position_;
 }
 
 }  // namespace
 
 Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderState& state,
                         TensorView logits, PruningRecord* record, TracedRow* traced) const {
+  const DecoderConfig& config = impl_->config;
   const int layers = static_cast<int>(impl_->blocks.size());
   if (input.plan != nullptr) FOVEA_CHECK(check_plan(*input.plan, layers));
   Workspace::Scope scope(context.workspace);
-  PrefillRun run(context, impl_->config, input, state, record);
+  PrefillRun run(context, config, input, state, record);
   FOVEA_CHECK(run.start(boundary(input.plan)));
   FOVEA_CHECK(run.reach(0));
 
   for (int layer = 0; layer < layers; ++layer) {
     if (context.cancelled())
       return make_error(ErrorCode::cancelled, "stopped while reading the prompt");
-    FOVEA_CHECK(run.run_stages_before(layer));
+    const DecoderBlock& block = impl_->blocks[static_cast<std::size_t>(layer)];
+    FOVEA_CHECK(run.run_stages_before(layer, block));
     run.enter(layer);
     Workspace::Scope layer_scope(context.workspace);
-    const bool wanted = traced != nullptr || run.wants_attention(layer);
-    const bool only_last = layer + 1 == layers && !run.stages_after(layer);
     BlockAttention attention;
-    FOVEA_CHECK(run_block(context, impl_->config, impl_->blocks[static_cast<std::size_t>(layer)],
-                          run.sequence.hidden, run.sequence.positions, state.cache, layer,
-                          only_last, wanted ? &attention : nullptr));
-    if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), *traced);
+    if (auto slots = run.wanted_slots(layer, traced != nullptr); !slots.empty()) {
+      FOVEA_TRY(attention, BlockAttention::reserve(context, config, std::move(slots)));
+    }
+    AttendOptions options;
+    options.only_last = layer + 1 == layers && !run.stages_after(layer);
+    options.kept = attention.slots.empty() ? nullptr : &attention;
+    std::vector<std::int32_t> attending;
+    {
+      Workspace::Scope scratch(context.workspace);
+      FOVEA_TRY(const BlockProjection projection,
+                project_block(context, config, block, run.sequence.hidden, run.sequence.positions));
+      FOVEA_TRY(attending, run.attending_rows(layer, projection));
+      options.attending = attending;
+      FOVEA_CHECK(attend_block(context, config, block, projection, run.sequence.hidden, state.cache,
+                               layer, options));
+    }
+    if (traced != nullptr) {
+      Impl::trace_row(attention, state.cache.length(layer), attending, *traced);
+    }
+    FOVEA_CHECK(run.run_stages(Moment::after_attention, layer, &attention));
+    const TensorView hidden = run.sequence.hidden;
+    FOVEA_CHECK(run_mlp(context, config, block,
+                        options.only_last ? hidden.slice(hidden.rows() - 1, 1) : hidden));
     FOVEA_CHECK(run.reach(layer + 1));
-    FOVEA_CHECK(run.run_stages_after(layer, attention));
+    FOVEA_CHECK(run.run_stages(Moment::after, layer, &attention));
   }
   return impl_->last_logits(context, run.sequence.hidden.slice(run.sequence.hidden.rows() - 1, 1),
                             logits);

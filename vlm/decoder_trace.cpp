@@ -1,5 +1,6 @@
 #include "vlm/decoder_trace.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
@@ -21,7 +22,11 @@ Result<std::vector<float>> DecoderTrace::visual_map(Context& context, int layer,
   std::vector<std::int32_t> columns, ids;
   for (std::size_t slot = 0; slot < survivors.size(); ++slot) {
     const std::int32_t id = layout_.visual_ids[static_cast<std::size_t>(survivors[slot])];
-    if (id < 0) continue;
+    const auto& attending = row.attending[index];
+    const bool bypassed =
+        !attending.empty() && slot < static_cast<std::size_t>(row.visible[index]) &&
+        !std::binary_search(attending.begin(), attending.end(), static_cast<std::int32_t>(slot));
+    if (id < 0 || bypassed) continue;
     columns.push_back(static_cast<std::int32_t>(slot));
     ids.push_back(id);
   }

@@ -19,6 +19,11 @@ std::int64_t shareable_tokens(const SequenceLayout& layout, const PruningPlan* p
   // Another question differs after the last picture.
   std::int64_t limit = std::min(all_but_last, last_visual + 1);
   for (const Stage& stage : plan->stages) {
+    // The layers from the boundary on run for every row.
+    const bool before_boundary =
+        (stage.when == Hook::after_layer && stage.layer < boundary) ||
+        (stage.attention == AttentionSource::previous_layer && stage.layer <= boundary);
+    if (!before_boundary) continue;
     for (const RowSet rows : stage.rows) {
       if (rows == RowSet::visual) limit = std::min(limit, first_of(TokenKind::visual));
       if (rows == RowSet::text) limit = std::min(limit, first_of(TokenKind::text));

@@ -295,8 +295,12 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     PruningPlan plan;
     const bool prune = options.policy != nullptr && prompt.layout.visual_count() > 0;
     if (prune) {
-      const ModelShape shape{static_cast<int>(config.layers), static_cast<int>(config.heads),
-                             static_cast<int>(config.kv_heads), config.hidden_size};
+      const ModelShape shape{static_cast<int>(config.layers),
+                             static_cast<int>(config.heads),
+                             static_cast<int>(config.kv_heads),
+                             config.hidden_size,
+                             config.head_dim,
+                             config.rope_theta};
       FOVEA_TRY(plan, options.policy->plan(prompt.layout, shape));
       if (options.positions) plan.positions = *options.positions;
     }
@@ -316,9 +320,10 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     const bool capture_here = boundary < layers && shareable > 0;
     if (capture_here) input.capture = &captured;
 
+    const std::int64_t first = plan.reads_embeddings ? 0 : reused;
     FOVEA_TRY(const TensorView embeddings,
-              context.workspace.take(Shape{tokens - reused, config.hidden_size}, DType::f32));
-    FOVEA_CHECK(embed_prompt(prompt, reused, features, embeddings));
+              context.workspace.take(Shape{tokens - first, config.hidden_size}, DType::f32));
+    FOVEA_CHECK(embed_prompt(prompt, first, features, embeddings));
     input.embeddings = embeddings;
     FOVEA_TRY(const TensorView logits,
               context.workspace.take(Shape{1, config.vocab_size}, DType::f32));

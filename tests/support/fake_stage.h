@@ -39,14 +39,18 @@ class FakeStage final : public StageInput {
   }
 
   // [head][row][column] over visual and text columns, for each row set that the test uses.
-  Maps last_visual, text_visual, text_text, visual_visual;
+  Maps last_visual, text_visual, text_text, visual_visual, probes_all;
   std::vector<std::vector<float>> visual_states, text_states;
+  std::vector<std::int32_t> visual_positions, text_positions;
 
   void set_visual_ids(std::vector<std::int32_t> ids) { ids_ = std::move(ids); }
   std::span<const std::int32_t> visual_ids() const override { return ids_; }
   const SequenceLayout& layout() const override { return layout_; }
   std::int64_t row_count(RowSet rows) const override {
     return static_cast<std::int64_t>(maps(rows, ColumnSet::visual)[0].size());
+  }
+  std::vector<std::int32_t> positions(RowSet rows) const override {
+    return rows == RowSet::visual ? visual_positions : text_positions;
   }
 
   Result<TensorView> scores(Context& context, const ScoreRequest& request) override {
@@ -107,6 +111,7 @@ class FakeStage final : public StageInput {
   const Maps& maps(RowSet rows, ColumnSet columns) const {
     if (rows == RowSet::last) return last_visual;
     if (rows == RowSet::visual) return visual_visual;
+    if (rows == RowSet::probes) return probes_all;
     return columns == ColumnSet::visual ? text_visual : text_text;
   }
   static Result<ConstTensorView> copy(Context& context,
@@ -126,7 +131,7 @@ class FakeStage final : public StageInput {
   std::vector<std::int32_t> ids_;
 };
 
-/// Indices a selection keeps.
+/// Indices a selection keeps, where each survivor has one source.
 inline std::vector<std::int32_t> kept(const Selection& selection) {
   const std::int32_t* sources = selection.sources.as<std::int32_t>();
   return {sources, sources + selection.count};
