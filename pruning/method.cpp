@@ -7,6 +7,7 @@
 #include "pruning/methods/divprune.h"
 #include "pruning/methods/fastv.h"
 #include "pruning/methods/himap.h"
+#include "pruning/methods/pyramiddrop.h"
 #include "pruning/methods/sgl.h"
 
 namespace fovea {
@@ -41,6 +42,10 @@ Result<std::shared_ptr<Policy>> make_fastv(const MethodRequest& request) {
 
 Result<std::shared_ptr<Policy>> make_himap(const MethodRequest& request) {
   return scoring<HiMap>(request, request.schedule);
+}
+
+Result<std::shared_ptr<Policy>> make_pyramiddrop(const MethodRequest& request) {
+  return scoring<PyramidDrop>(request, request.schedule);
 }
 
 /// Without a guided session, which makes its own, the policy has no ranking and says so.
@@ -87,6 +92,14 @@ const std::vector<Method>& table() {
        CutSide::before,
        {},
        make_himap},
+      {"pyramiddrop",
+       "2410.17247",
+       "attention of the last prompt token in the next layer, cut in steps",
+       pyramiddrop_presets,
+       kPyramidDropDefaultPreset,
+       CutSide::before,
+       {},
+       make_pyramiddrop},
       {"sgl",
        "2412.03324",
        "attention of a small model that answers first (needs --guide)",

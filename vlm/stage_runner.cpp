@@ -72,8 +72,6 @@ Result<BlockAttention> pick(Context& context, const BlockAttention& from,
     for (std::int64_t head = 0; head < shape[1]; ++head) {
       picked.lse.row<float>(head)[i] = from.lse.row<float>(head)[place];
     }
-    case RowSet::class_token:
-      return {};
   }
   return picked;
 }

@@ -141,5 +141,44 @@ TEST(Accounting, a_cut_of_the_embeddings_spares_every_layer) {
   EXPECT_EQ(report.entering, (std::vector<std::int64_t>{64, 64, 64}));
 }
 
+const BudgetShape kSmall{.layers = 2,
+                         .hidden = 8,
+                         .intermediate = 16,
+                         .heads = 2,
+                         .kv_heads = 1,
+                         .head_dim = 4,
+                         .kv_element_bytes = 2};
+
+TEST(Accounting, a_cut_after_attention_spares_the_mlp_and_the_layers_that_follow) {
+  const BudgetReport report = account(record_of(Hook::after_attention, {{0, 100}}), kSmall, 24);
+  EXPECT_EQ(report.entering, (std::vector<std::int64_t>{576, 100}));
+  EXPECT_DOUBLE_EQ(report.equivalent, 100);
+  const auto flops = [](double n, double mlp) {
+    return 2 * n * 8 * 16 + 2 * n * n * 8 + 2 * n * 8 * 8 + 6 * mlp * 8 * 16;
+  };
+  EXPECT_DOUBLE_EQ(report.prefill_flops, flops(600, 124) + flops(124, 124));
+  EXPECT_DOUBLE_EQ(report.prefill_flops_unpruned, 2 * flops(600, 600));
+}
+
+TEST(Accounting, a_bypass_spares_one_attention_and_nothing_else) {
+  PruningRecord record = record_of(Hook::before_layer, {{1, 100}});
+  record.stages[0].bypass = true;
+  const BudgetReport report = account(record, kSmall, 24);
+  EXPECT_EQ(report.entering, (std::vector<std::int64_t>{576, 576}));
+  EXPECT_DOUBLE_EQ(report.entering_mean, 576);
+  EXPECT_DOUBLE_EQ(report.equivalent, (576 + 100) / 2.0);
+  EXPECT_EQ(report.kv_bytes, report.kv_bytes_unpruned);
+  const auto flops = [](double n, double attending) {
+    return 2 * n * 8 * 16 + 2 * attending * attending * 8 + 2 * attending * 8 * 8 + 6 * n * 8 * 16;
+  };
+  EXPECT_DOUBLE_EQ(report.prefill_flops, flops(600, 600) + flops(600, 124));
+}
+
+TEST(Accounting, merged_tokens_are_paid_for) {
+  PruningRecord record = record_of(Hook::before_layer, {{1, 100}});
+  record.stages[0].sources = {{7, 9}, {400}};
+  EXPECT_EQ(account(record, kSmall, 24).entering, (std::vector<std::int64_t>{576, 102}));
+}
+
 }  // namespace
 }  // namespace fovea

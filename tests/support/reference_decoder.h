@@ -4,6 +4,8 @@
 // layer, so that it can check pruning.
 
 #include <cmath>
+#include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -38,12 +40,67 @@ class ReferenceDecoder {
         }
       }
       present = layers[l].rows;
-      hidden = layer(static_cast<int>(l), std::move(entering), layers[l].positions);
+      hidden = std::move(entering);
+      const auto index = static_cast<int>(l);
+      attend(index, hidden, layers[l].positions, [](std::size_t, std::size_t) { return true; });
+      add_mlp(index, hidden);
     }
+    return logits(hidden.back());
+  }
+
+  /// Probabilities [head][query row][key row] of one layer over the rows that enter it; causal, and
+  /// only for pairs that `sees` allows. A row that sees nothing has zeros.
+  using Maps = std::vector<Rows>;
+  using Sees = std::function<bool(std::size_t query, std::size_t key)>;
+  Maps attention_maps(int layer, const Rows& hidden, const std::vector<int>& positions,
+                      const Sees& sees) const {
+    return maps_of(project(layer, hidden, positions), sees);
+  }
+
+  /// hidden += attention. A row that does not see itself takes no part.
+  void attend(int layer, Rows& hidden, const std::vector<int>& positions, const Sees& sees) const {
+    const Projected p = project(layer, hidden, positions);
+    const Maps maps = maps_of(p, sees);
+    const Matrix& wo = matrix(layer_prefix(layer) + "self_attn.o_proj.weight");
+    const auto dim = static_cast<std::size_t>(config_.head_dim);
+    const std::size_t group = maps.size() / static_cast<std::size_t>(config_.kv_heads);
+    for (std::size_t t = 0; t < hidden.size(); ++t) {
+      if (!sees(t, t)) continue;
+      std::vector<double> mixed(maps.size() * dim, 0.0);
+      for (std::size_t h = 0; h < maps.size(); ++h) {
+        for (std::size_t s = 0; s <= t; ++s) {
+          for (std::size_t c = 0; c < dim; ++c)
+            mixed[h * dim + c] += maps[h][t][s] * p.v[s][h / group * dim + c];
+        }
+      }
+      const auto projected = multiply(wo, mixed);
+      for (std::size_t c = 0; c < projected.size(); ++c) hidden[t][c] += projected[c];
+    }
+  }
+
+  /// hidden += MLP
+  void add_mlp(int layer, Rows& hidden) const {
+    const std::string prefix = layer_prefix(layer);
+    const Matrix &gate = matrix(prefix + "mlp.gate_proj.weight"),
+                 &up = matrix(prefix + "mlp.up_proj.weight"),
+                 &down = matrix(prefix + "mlp.down_proj.weight");
+    for (auto& row : hidden) {
+      const auto normed = norm(row, prefix + "post_attention_layernorm.weight");
+      auto g = multiply(gate, normed);
+      const auto u = multiply(up, normed);
+      for (std::size_t c = 0; c < g.size(); ++c) g[c] = g[c] / (1.0 + std::exp(-g[c])) * u[c];
+      const auto d = multiply(down, g);
+      for (std::size_t c = 0; c < d.size(); ++c) row[c] += d[c];
+    }
+  }
+
+  std::vector<double> logits(const std::vector<double>& row) const {
     return multiply(
         matrix(config_.tie_embeddings ? naming_.decoder + "embed_tokens.weight" : naming_.lm_head),
-        norm(hidden.back(), naming_.decoder + "norm.weight"));
+        norm(row, naming_.decoder + "norm.weight"));
   }
+
+  const DecoderConfig& config() const { return config_; }
 
  private:
   struct Matrix {
@@ -51,9 +108,11 @@ class ReferenceDecoder {
     std::vector<float> values;
   };
 
-  Matrix matrix(const std::string& name) const {
+  const Matrix& matrix(const std::string& name) const {
+    const auto [found, fresh] = matrices_.try_emplace(name);
+    Matrix& m = found->second;
+    if (!fresh) return m;
     const SafetensorsEntry* entry = files_.find(name);
-    Matrix m;
     m.rows = entry->shape[0];
     m.cols = entry->shape.size() > 1 ? entry->shape[1] : 1;
     m.values.resize(static_cast<std::size_t>(m.rows * m.cols));
@@ -78,7 +137,7 @@ class ReferenceDecoder {
   }
 
   std::vector<double> norm(const std::vector<double>& x, const std::string& weight) const {
-    const Matrix w = matrix(weight);
+    const Matrix& w = matrix(weight);
     double squares = 0;
     for (const double v : x) squares += v * v;
     const double scale =
@@ -104,62 +163,60 @@ class ReferenceDecoder {
     }
   }
 
-  Rows layer(int index, Rows hidden, const std::vector<int>& positions) const {
-    const std::string prefix = naming_.decoder + "layers." + std::to_string(index) + ".";
-    const Matrix wq = matrix(prefix + "self_attn.q_proj.weight"),
-                 wk = matrix(prefix + "self_attn.k_proj.weight"),
-                 wv = matrix(prefix + "self_attn.v_proj.weight"),
-                 wo = matrix(prefix + "self_attn.o_proj.weight"),
-                 gate = matrix(prefix + "mlp.gate_proj.weight"),
-                 up = matrix(prefix + "mlp.up_proj.weight"),
-                 down = matrix(prefix + "mlp.down_proj.weight");
+  std::string layer_prefix(int layer) const {
+    return naming_.decoder + "layers." + std::to_string(layer) + ".";
+  }
+
+  struct Projected {
+    Rows q, k, v;  // q and k rotated
+  };
+  Projected project(int layer, const Rows& hidden, const std::vector<int>& positions) const {
+    const std::string prefix = layer_prefix(layer);
+    const Matrix &wq = matrix(prefix + "self_attn.q_proj.weight"),
+                 &wk = matrix(prefix + "self_attn.k_proj.weight"),
+                 &wv = matrix(prefix + "self_attn.v_proj.weight");
+    Projected p;
+    for (std::size_t t = 0; t < hidden.size(); ++t) {
+      const auto normed = norm(hidden[t], prefix + "input_layernorm.weight");
+      p.q.push_back(multiply(wq, normed));
+      p.k.push_back(multiply(wk, normed));
+      p.v.push_back(multiply(wv, normed));
+      rotate(p.q[t], positions[t]);
+      rotate(p.k[t], positions[t]);
+    }
+    return p;
+  }
+
+  Maps maps_of(const Projected& projected, const Sees& sees) const {
     const auto dim = static_cast<std::size_t>(config_.head_dim);
     const auto heads = static_cast<std::size_t>(config_.heads);
     const std::size_t group = heads / static_cast<std::size_t>(config_.kv_heads);
-    Rows q, k, v;
-    for (std::size_t t = 0; t < hidden.size(); ++t) {
-      const auto normed = norm(hidden[t], prefix + "input_layernorm.weight");
-      q.push_back(multiply(wq, normed));
-      k.push_back(multiply(wk, normed));
-      v.push_back(multiply(wv, normed));
-      rotate(q[t], positions[t]);
-      rotate(k[t], positions[t]);
-    }
-    for (std::size_t t = 0; t < hidden.size(); ++t) {
-      std::vector<double> mixed(heads * dim, 0.0);
-      for (std::size_t h = 0; h < heads; ++h) {
-        std::vector<double> p(t + 1);
+    const std::size_t n = projected.q.size();
+    Maps maps(heads, Rows(n, std::vector<double>(n, 0.0)));
+    for (std::size_t h = 0; h < heads; ++h) {
+      for (std::size_t t = 0; t < n; ++t) {
+        std::vector<double>& p = maps[h][t];
         double largest = -1e300, sum = 0;
         for (std::size_t s = 0; s <= t; ++s) {
-          double dot = 0;
+          if (!sees(t, s)) continue;
           for (std::size_t c = 0; c < dim; ++c)
-            dot += q[t][h * dim + c] * k[s][h / group * dim + c];
-          p[s] = dot / std::sqrt(static_cast<double>(dim));
+            p[s] += projected.q[t][h * dim + c] * projected.k[s][h / group * dim + c];
+          p[s] /= std::sqrt(static_cast<double>(dim));
           largest = std::max(largest, p[s]);
         }
-        for (double& value : p) sum += value = std::exp(value - largest);
         for (std::size_t s = 0; s <= t; ++s) {
-          for (std::size_t c = 0; c < dim; ++c)
-            mixed[h * dim + c] += p[s] / sum * v[s][h / group * dim + c];
+          if (sees(t, s)) sum += p[s] = std::exp(p[s] - largest);
         }
+        for (std::size_t s = 0; s <= t && sum > 0; ++s) p[s] /= sum;
       }
-      const auto projected = multiply(wo, mixed);
-      for (std::size_t c = 0; c < projected.size(); ++c) hidden[t][c] += projected[c];
     }
-    for (auto& row : hidden) {
-      const auto normed = norm(row, prefix + "post_attention_layernorm.weight");
-      auto g = multiply(gate, normed);
-      const auto u = multiply(up, normed);
-      for (std::size_t c = 0; c < g.size(); ++c) g[c] = g[c] / (1.0 + std::exp(-g[c])) * u[c];
-      const auto d = multiply(down, g);
-      for (std::size_t c = 0; c < d.size(); ++c) row[c] += d[c];
-    }
-    return hidden;
+    return maps;
   }
 
   DecoderConfig config_;
   const WeightFiles& files_;
   LlavaNaming naming_;
+  mutable std::map<std::string, Matrix> matrices_;
 };
 
 }  // namespace fovea::testing
