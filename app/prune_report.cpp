@@ -92,8 +92,8 @@ std::string schedule_rule(const PruneSetting& setting, int layers, std::int64_t 
 std::string stages_text(const PruningRecord& record) {
   std::string text;
   for (const StageRecord& stage : record.stages) {
-    text +=
-        (text.empty() ? "" : ", ") + stage_place(stage) + format(" keep %zu", stage.kept.size());
+    text += (text.empty() ? "" : ", ") + stage_place(stage) +
+            format(" keep %lld", static_cast<long long>(stage.tokens()));
   }
   return text.empty() ? "everything is kept" : text;
 }
@@ -110,6 +110,7 @@ Json visual_tokens_json(const Answer& answer, const PruneSetting& setting, int l
       for (const auto& merged : stage.sources) sources.push(Json::array_of(merged));
       item.set("sources", std::move(sources));
     }
+    if (stage.bypass) item.set("bypass", true);
     stages.push(std::move(item));
   }
   const BudgetReport& budget = answer.budget;
