@@ -80,13 +80,12 @@ Status Decoder::embed(Context& context, std::span<const std::int32_t> ids, Tenso
   return gather_rows(context, impl_->embeddings, ids, out);
 }
 
-Status Decoder::Impl::last_logits(Context& context, ConstTensorView row, TensorView logits) const {
+Status Decoder::logits(Context& context, ConstTensorView hidden, TensorView out) const {
   Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView normed,
-            context.workspace.take(Shape{1, config.hidden_size}, DType::f32));
-  FOVEA_CHECK(
-      rms_norm(context, row, final_norm.view(), static_cast<float>(config.rms_norm_eps), normed));
-  return lm_head.apply(context, normed, logits);
+  FOVEA_TRY(const TensorView normed, context.workspace.take(hidden.shape, DType::f32));
+  FOVEA_CHECK(rms_norm(context, hidden, impl_->final_norm.view(),
+                       static_cast<float>(impl_->config.rms_norm_eps), normed));
+  return impl_->lm_head.apply(context, normed, out);
 }
 
 void Decoder::Impl::trace_row(const BlockAttention& attention, std::int32_t visible,
@@ -101,8 +100,22 @@ void Decoder::Impl::trace_row(const BlockAttention& attention, std::int32_t visi
   traced.attending.emplace_back(attending.begin(), attending.end());
 }
 
+Status Decoder::Impl::show(Context& context, const DecoderState& state, int layer,
+                           const BlockAttention& attention, AttentionObserver& observer) const {
+  LayerAttention shown;
+  shown.layer = layer;
+  shown.query = attention.query;
+  shown.lse = attention.lse;
+  shown.kv = state.cache.view(layer);
+  shown.scale = attention_scale(config);
+  shown.slots = attention.slots;
+  shown.prompt_keys = state.survivors[static_cast<std::size_t>(
+      state.survivor_list[static_cast<std::size_t>(layer)])];
+  return observer.observe(context, shown);
+}
+
 Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
-                       TracedRow* traced) const {
+                       TracedRow* traced, AttentionObserver* observer) const {
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView hidden,
             context.workspace.take(Shape{1, impl_->config.hidden_size}, DType::f32));
@@ -114,7 +127,8 @@ Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state
     Workspace::Scope layer_scope(context.workspace);
     const DecoderBlock& block = impl_->blocks[index];
     BlockAttention attention;
-    if (traced != nullptr) {
+    const bool wanted = traced != nullptr || observer != nullptr;
+    if (wanted) {
       FOVEA_TRY(attention,
                 BlockAttention::reserve(context, impl_->config, {state.cache.length(layer)}));
     }
@@ -123,12 +137,15 @@ Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state
       FOVEA_TRY(const BlockProjection projection,
                 project_block(context, impl_->config, block, hidden, position));
       FOVEA_CHECK(attend_block(context, impl_->config, block, projection, hidden, state.cache,
-                               layer, {.kept = traced != nullptr ? &attention : nullptr}));
+                               layer, {.kept = wanted ? &attention : nullptr}));
     }
     FOVEA_CHECK(run_mlp(context, impl_->config, block, hidden));
     if (traced != nullptr) Impl::trace_row(attention, state.cache.length(layer), {}, *traced);
+    if (observer != nullptr) {
+      FOVEA_CHECK(impl_->show(context, state, layer, attention, *observer));
+    }
   }
-  return impl_->last_logits(context, hidden, logits);
+  return this->logits(context, hidden, logits);
 }
 
 std::vector<std::array<std::int64_t, 3>> Decoder::prefill_products(std::int64_t tokens) const {

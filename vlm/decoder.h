@@ -12,6 +12,7 @@
 #include "kernels/weights/weight_reader.h"
 #include "pruning/accounting.h"
 #include "pruning/policy.h"
+#include "vlm/attention_observer.h"
 #include "vlm/kv_cache.h"
 #include "vlm/llava_config.h"
 
@@ -62,6 +63,12 @@ struct PrefillInput {
   /// When set, `capture->tokens` says for how many leading prompt tokens a prefix shall be kept
   /// (at least the resumed prefix's); boundary, cache and hidden are filled.
   DecoderPrefix* capture = nullptr;
+  /// Sees the attention of its rows at every layer; none of them may lie in `prefix`, and no stage
+  /// may let tokens bypass a layer.
+  AttentionObserver* observer = nullptr;
+  /// When set, [n, hidden] f32: receives the hidden states with which the last n rows leave the
+  /// last layer (see logits()). No stage may follow that layer.
+  TensorView last_hidden;
 };
 
 class Decoder {
@@ -85,8 +92,8 @@ class Decoder {
   Status embed(Context& context, std::span<const std::int32_t> ids, TensorView out) const;
 
   /// Runs a prompt (or the rest of one) through all layers; pruning stages act here. `state` must
-  /// be new. logits: f32 [1, vocabulary] of the last row. `record` and `traced` may be null;
-  /// `traced` receives the last row's queries.
+  /// be new. logits: f32 [1, vocabulary] of the last row, or empty when nobody asks. `record` and
+  /// `traced` may be null; `traced` receives the last row's queries.
   Status prefill(Context& context, const PrefillInput& input, DecoderState& state,
                  TensorView logits, PruningRecord* record, TracedRow* traced) const;
 
@@ -95,7 +102,11 @@ class Decoder {
 
   /// One more token. logits: f32 [1, vocabulary].
   Status decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
-                TracedRow* traced) const;
+                TracedRow* traced, AttentionObserver* observer = nullptr) const;
+
+  /// Final norm and output embedding of rows that left the last layer: [n, hidden] f32 to f32 [n,
+  /// vocabulary].
+  Status logits(Context& context, ConstTensorView hidden, TensorView out) const;
 
   /// {rows, inputs, outputs} of every matrix product of a prefill of n tokens, and of one decode
   /// step, for the bench's floor.

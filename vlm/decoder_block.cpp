@@ -137,11 +137,11 @@ KvView ProjectedKeys::view(const std::int32_t* length) const {
   return view;
 }
 
-namespace {
-
 float attention_scale(const DecoderConfig& config) {
   return 1.0f / std::sqrt(static_cast<float>(config.head_dim));
 }
+
+namespace {
 
 /// to[i] = from[rows[i]] for blocks [rows, heads, head_dim] whose rows may have a stride.
 void pick_rows(ConstTensorView from, std::span<const std::int32_t> rows, TensorView to) {
@@ -212,7 +212,7 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
   const std::array<KvView, 1> views{bypassed ? keys.view() : cache.view(layer)};
   const std::int64_t attending = part.query.rows();
   const std::int64_t run_rows =
-      options.only_last ? std::min<std::int64_t>(attending, 1) : attending;
+      options.last_rows > 0 ? std::min(attending, options.last_rows) : attending;
   FOVEA_TRY(const TensorView mixed,
             context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
   TensorView lse;
@@ -238,7 +238,7 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
 
   TensorView flat = mixed;
   flat.shape = Shape{run_rows, s.query_width};
-  if (!bypassed || options.only_last) {
+  if (!bypassed || options.last_rows > 0) {
     FOVEA_CHECK(block.output.apply(context, flat, hidden.slice(rows - run_rows, run_rows),
                                    {.accumulate = true}));
     return {};

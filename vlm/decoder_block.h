@@ -42,6 +42,9 @@ struct BlockProjection {
   TensorView key, value;  // [n, kv_heads, head_dim] f32
 };
 
+/// What multiplies q.k before the softmax.
+float attention_scale(const DecoderConfig& config);
+
 // The three steps of a layer, over hidden [n, hidden] f32.
 
 /// First step: input norm, query, key and value, rotation. The result lives in the caller's
@@ -51,9 +54,9 @@ Result<BlockProjection> project_block(Context& context, const DecoderConfig& con
                                       std::span<const std::int32_t> positions);
 
 struct AttendOptions {
-  /// Only the last row goes on past the keys and values (the last layer of a prompt needs no
-  /// other): no other row of `hidden` is updated.
-  bool only_last = false;
+  /// Above 0: only so many rows at the end go on past the keys and values (the last layer of a
+  /// prompt needs few): no other row of `hidden` is updated. More than 1 only without `attending`.
+  std::int64_t last_rows = 0;
   /// Rows that take part in the attention, ascending, the last row among them; empty: all. The
   /// others keep their residual, and their keys and values still enter the cache.
   std::span<const std::int32_t> attending;

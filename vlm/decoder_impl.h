@@ -17,11 +17,12 @@ struct Decoder::Impl {
   Tensor final_norm;  // [hidden] f32
   Linear lm_head;
 
-  /// Final norm and output embedding of one row of hidden states.
-  Status last_logits(Context& context, ConstTensorView row, TensorView logits) const;
   /// Appends what the last row of one layer showed; `attending` as in AttendOptions.
   static void trace_row(const BlockAttention& attention, std::int32_t visible,
                         std::span<const std::int32_t> attending, TracedRow& traced);
+  /// Shows an observer the rows kept of one layer's attention.
+  Status show(Context& context, const DecoderState& state, int layer,
+              const BlockAttention& attention, AttentionObserver& observer) const;
 };
 
 }  // namespace fovea

@@ -1,7 +1,6 @@
 // The prompt's way through the layers, with pruning stages between them.
 
 #include <algorithm>
-#include <cmath>
 #include <iterator>
 #include <numeric>
 
@@ -132,11 +131,13 @@ class PrefillRun {
   Status run_stages(Moment moment, int layer, const BlockAttention* attention);
   /// Rows that take part in the layer's attention; empty: all.
   Result<std::vector<std::int32_t>> attending_rows(int layer, const BlockProjection& projection);
-  /// Keys of `layer` that belong to rows whose queries its stages (and, when asked, a trace of the
-  /// last row) want to see.
+  /// Keys of `layer` that belong to rows whose queries its stages, an observer and, when asked, a
+  /// trace of the last row want to see.
   std::vector<std::int32_t> wanted_slots(int layer, bool last_row) const;
   /// Whether rows other than the last are needed past the attention of `layer`.
   bool stages_after(int layer) const;
+  /// Rows at the end that are needed past the keys and values of the last layer.
+  std::int64_t rows_past_the_end() const;
   void enter(int layer);
 
   LiveSequence sequence;
@@ -190,6 +191,10 @@ Status PrefillRun::start(int boundary) {
   }
   if (input_.prefix != nullptr && input_.prefix->boundary != boundary) {
     return make_error(ErrorCode::internal, "a prefix snapshot was taken for another pruning plan");
+  }
+  if (input_.observer != nullptr && !input_.observer->prompt_rows().empty() &&
+      input_.observer->prompt_rows().front() < prefix) {
+    return make_error(ErrorCode::internal, "an observer wants rows of a reused prefix");
   }
   if (input_.prefix != nullptr) state_.cache = input_.prefix->cache;
   FOVEA_TRY(buffers_[0], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
@@ -258,6 +263,10 @@ std::vector<std::int32_t> PrefillRun::wanted_slots(int layer, bool last_row) con
   for (const Stage& stage : stages()) {
     if (attention_layer(stage) == layer) rows = joined(rows, stage_rows(stage));
   }
+  if (input_.observer != nullptr) {
+    rows = joined(
+        rows, rows_of(*input_.layout, sequence, RowSet::probes, input_.observer->prompt_rows()));
+  }
   for (std::int32_t& row : rows) row += state_.cache.length(layer);
   return rows;
 }
@@ -276,8 +285,19 @@ bool PrefillRun::stages_after(int layer) const {
   });
 }
 
+std::int64_t PrefillRun::rows_past_the_end() const {
+  std::int64_t needed =
+      std::max<std::int64_t>(1, input_.last_hidden.empty() ? 0 : input_.last_hidden.rows());
+  if (input_.observer != nullptr && !input_.observer->prompt_rows().empty()) {
+    const auto first = std::lower_bound(sequence.origin.begin(), sequence.origin.end(),
+                                        input_.observer->prompt_rows().front());
+    needed = std::max<std::int64_t>(needed, sequence.origin.end() - first);
+  }
+  return needed;
+}
+
 StageAttention PrefillRun::at_layer(const BlockAttention& block, const KvView& kv) const {
-  return {block, kv, 1.0f / std::sqrt(static_cast<float>(config_.head_dim))};
+  return {block, kv, attention_scale(config_)};
 }
 
 Result<BlockAttention> PrefillRun::preview(const Stage& stage,
@@ -387,7 +407,9 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
       FOVEA_TRY(attention, BlockAttention::reserve(context, config, std::move(slots)));
     }
     AttendOptions options;
-    options.only_last = layer + 1 == layers && !run.stages_after(layer);
+    if (layer + 1 == layers && !run.stages_after(layer)) {
+      options.last_rows = run.rows_past_the_end();
+    }
     options.kept = attention.slots.empty() ? nullptr : &attention;
     std::vector<std::int32_t> attending;
     {
@@ -403,14 +425,26 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
       Impl::trace_row(attention, state.cache.length(layer), attending, *traced);
     }
     FOVEA_CHECK(run.run_stages(Moment::after_attention, layer, &attention));
+    if (input.observer != nullptr) {
+      FOVEA_CHECK(impl_->show(context, state, layer, attention, *input.observer));
+    }
     const TensorView hidden = run.sequence.hidden;
-    FOVEA_CHECK(run_mlp(context, config, block,
-                        options.only_last ? hidden.slice(hidden.rows() - 1, 1) : hidden));
+    const std::int64_t rows =
+        options.last_rows > 0 ? std::min(options.last_rows, hidden.rows()) : hidden.rows();
+    FOVEA_CHECK(run_mlp(context, config, block, hidden.slice(hidden.rows() - rows, rows)));
     FOVEA_CHECK(run.reach(layer + 1));
     FOVEA_CHECK(run.run_stages(Moment::after, layer, &attention));
   }
-  return impl_->last_logits(context, run.sequence.hidden.slice(run.sequence.hidden.rows() - 1, 1),
-                            logits);
+  const TensorView hidden = run.sequence.hidden;
+  if (!input.last_hidden.empty()) {
+    const std::int64_t rows = input.last_hidden.rows();
+    if (rows > hidden.rows()) {
+      return make_error(ErrorCode::internal, "more rows are wanted than the prompt has");
+    }
+    FOVEA_CHECK(convert(hidden.slice(hidden.rows() - rows, rows), input.last_hidden));
+  }
+  return logits.empty() ? Status{}
+                        : this->logits(context, hidden.slice(hidden.rows() - 1, 1), logits);
 }
 
 }  // namespace fovea

@@ -1,0 +1,77 @@
+#include "vlm/importance.h"
+
+#include <algorithm>
+
+#include "kernels/ops/attention/attention.h"
+
+namespace fovea {
+
+Importance::Importance(const SequenceLayout& layout, RowSet rows)
+    : layout_(layout), sums_(layout.visual.size(), 0.0F) {
+  std::int32_t last_visual = -1;
+  for (std::int32_t position = 0; position < layout.tokens(); ++position) {
+    const TokenKind kind = layout.kinds[static_cast<std::size_t>(position)];
+    if (kind == TokenKind::text) rows_.push_back(position);
+    if (kind == TokenKind::visual) last_visual = position;
+  }
+  if (rows == RowSet::from_last_visual) {
+    rows_.clear();
+    if (last_visual < 0) return;
+    for (std::int32_t position = last_visual; position < layout.tokens(); ++position) {
+      rows_.push_back(position);
+    }
+  }
+}
+
+Status Importance::observe(Context& context, const LayerAttention& attention) {
+  std::vector<std::int32_t> columns, ids;
+  for (std::size_t key = 0; key < attention.prompt_keys.size(); ++key) {
+    const auto position = static_cast<std::size_t>(attention.prompt_keys[key]);
+    if (layout_.visual_ids[position] < 0) continue;
+    columns.push_back(static_cast<std::int32_t>(key));
+    ids.push_back(layout_.visual_ids[position]);
+  }
+  if (columns.empty()) return {};
+
+  const auto counts = [&](std::size_t row) {
+    const auto slot = static_cast<std::size_t>(attention.slots[row]);
+    return slot >= attention.prompt_keys.size() ||
+           std::binary_search(rows_.begin(), rows_.end(), attention.prompt_keys[slot]);
+  };
+  // Rows that count and follow each other are read where they lie.
+  for (std::size_t begin = 0; begin < attention.slots.size();) {
+    std::size_t end = begin;
+    while (end < attention.slots.size() && counts(end)) ++end;
+    if (end == begin) {
+      ++begin;
+      continue;
+    }
+    Workspace::Scope scope(context.workspace);
+    const auto first = static_cast<std::int64_t>(begin);
+    const auto rows = static_cast<std::int64_t>(end - begin);
+    std::vector<std::int32_t> visible;
+    for (std::size_t row = begin; row < end; ++row) visible.push_back(attention.slots[row] + 1);
+    FOVEA_TRY(const TensorView out,
+              context.workspace.take(Shape{static_cast<std::int64_t>(columns.size())}, DType::f32));
+    ScoreArgs args;
+    args.query = attention.query.slice(first, rows);
+    args.lse = attention.lse;  // of these rows: a stretch of every head's row
+    args.lse.data += static_cast<std::size_t>(first) * sizeof(float);
+    args.lse.shape[1] = rows;
+    args.visible = visible;
+    args.kv = attention.kv;
+    args.scale = attention.scale;
+    args.columns = columns;
+    args.rows = Reduction::sum;
+    args.heads = Reduction::sum;
+    args.out = out;
+    FOVEA_CHECK(attention_scores(context, args));
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      sums_[static_cast<std::size_t>(ids[i])] += out.as<float>()[i];
+    }
+    begin = end;
+  }
+  return {};
+}
+
+}  // namespace fovea
