@@ -34,6 +34,8 @@ struct PreprocessConfig {
   std::array<double, 3> mean{0.48145466, 0.4578275, 0.40821073};
   std::array<double, 3> std{0.26862954, 0.26130258, 0.27577711};
   AspectMode aspect = AspectMode::crop;
+
+  bool operator==(const PreprocessConfig&) const = default;
 };
 
 /// What a preprocessor_config.json may leave unsaid because the model says it.

@@ -69,10 +69,11 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(Context& context,
   auto features = std::make_shared<PictureFeatures>();
   features->content = key;
   Stopwatch watch;
-  FOVEA_TRY(const PreparedImage prepared, preprocess(context, image, config));
+  PreparedPictures own;
+  FOVEA_TRY(const auto prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
   features->preprocess_ms = watch.lap_ms();
-  features->rect = prepared.rect;
-  FOVEA_TRY(EncodedPicture encoded, encode_picture(context, model, prepared.pixels.view()));
+  features->rect = prepared->rect;
+  FOVEA_TRY(EncodedPicture encoded, encode_picture(context, model, prepared->pixels.view()));
   features->tokens = std::move(encoded.tokens);
   features->vision_ms = encoded.vision_ms;
   features->projector_ms = encoded.projector_ms;

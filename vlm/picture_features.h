@@ -8,6 +8,7 @@
 #include "kernels/context.h"
 #include "vision/image.h"
 #include "vlm/llava_model.h"
+#include "vlm/prepared_pictures.h"
 
 namespace fovea {
 
@@ -31,6 +32,9 @@ class PictureFeatureCache {
   /// Errors: those of preprocess() and VitEncoder::forward().
   Result<Found> get(Context& context, const LlavaModel& model, const Image& image,
                     AspectMode aspect);
+  /// From now on prepared pixels are taken from, and left in, a place where another model looks
+  /// too; null: no such place.
+  void share_preprocessing(PreparedPictures* shared) { shared_ = shared; }
   void clear() { entries_.clear(); }
 
  private:
@@ -40,6 +44,7 @@ class PictureFeatureCache {
     std::shared_ptr<const PictureFeatures> features;
   };
   std::size_t capacity_;
+  PreparedPictures* shared_ = nullptr;
   std::list<Entry> entries_;  // most recent first
 };
 

@@ -38,6 +38,11 @@ Status validate(const SamplingOptions& options) {
     return bad_option("max_new_tokens", "a count from 1 to " + std::to_string(kMaxNewTokens),
                       std::to_string(options.max_new_tokens));
   }
+  if (options.min_new_tokens < 0 || options.min_new_tokens > options.max_new_tokens) {
+    return bad_option("min_new_tokens",
+                      "a count from 0 to " + std::to_string(options.max_new_tokens),
+                      std::to_string(options.min_new_tokens));
+  }
   return {};
 }
 

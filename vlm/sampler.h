@@ -15,6 +15,7 @@ struct SamplingOptions {
   double top_p = 1;        // in (0, 1]: only the likeliest tokens whose mass reaches it; 1: all
   std::uint64_t seed = 0;
   int max_new_tokens = 512;  // for the loop around the sampler, at least 1
+  int min_new_tokens = 0;    // for that loop too: no end token before so many others
 };
 
 /// Errors: usage, naming the option at fault.

@@ -1,9 +1,12 @@
 #include "vlm/session.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "vlm/decoder_trace.h"
+#include "vlm/importance.h"
+#include "vlm/model_shapes.h"
 #include "vlm/picture_features.h"
 #include "vlm/prefix_store.h"
 #include "vlm/prompt.h"
@@ -15,21 +18,15 @@ namespace {
 
 constexpr std::size_t kCachedPictures = 16;
 
+/// Who looks on while an answer is made; null for nobody.
+struct Watchers {
+  DecoderTrace* trace = nullptr;
+  AttentionObserver* observer = nullptr;
+  std::vector<double>* step_maxima = nullptr;
+};
+
 bool blank(const std::string& text) {
   return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' '; });
-}
-
-BudgetShape budget_shape(const LlavaModel& model) {
-  const DecoderConfig& config = model.config().decoder;
-  BudgetShape shape;
-  shape.layers = static_cast<int>(config.layers);
-  shape.hidden = config.hidden_size;
-  shape.intermediate = config.intermediate_size;
-  shape.heads = config.heads;
-  shape.kv_heads = config.kv_heads;
-  shape.head_dim = config.head_dim;
-  shape.kv_element_bytes = model.dtype() == LinearDType::bf16 ? 2 : 4;
-  return shape;
 }
 
 }  // namespace
@@ -55,9 +52,7 @@ struct Session::Impl {
   PictureFeatureCache pictures{kCachedPictures};
   PrefixStore prefixes;
 
-  // The conversation so far.
-  std::vector<ChatTurn> turns;
-  std::vector<std::shared_ptr<const Image>> images;
+  Conversation conversation;
 
   Result<Answer> ask(const Question& question, const TextCallback& on_text);
   /// Adds to `spared_ms` what of the timings was not spent now (see Question::as_if_fresh).
@@ -68,7 +63,10 @@ struct Session::Impl {
                       TensorView out);
   Status generate(const Question& question, const TextCallback& on_text,
                   const Stopwatch& since_preprocess, std::int64_t prompt_tokens,
-                  DecoderState& state, TensorView logits, DecoderTrace* trace, Answer& answer);
+                  DecoderState& state, TensorView logits, const Watchers& watchers, Answer& answer);
+  Status introspect(const IntrospectionRequest& request, const EncodedPrompt& prompt,
+                    const std::vector<std::shared_ptr<const PictureFeatures>>& features,
+                    const Importance& importance, std::vector<double> step_maxima, Answer& answer);
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -97,21 +95,37 @@ const LlavaModel& Session::model() const {
   return *impl_->model;
 }
 
+AspectMode Session::aspect() const {
+  return impl_->aspect;
+}
+
+void Session::share_preprocessing(PreparedPictures* shared) {
+  impl_->pictures.share_preprocessing(shared);
+}
+
 void Session::prune_with(std::shared_ptr<Policy> policy, std::optional<PositionMode> positions) {
   impl_->options.policy = std::move(policy);
   impl_->options.positions = positions;
 }
 
 void Session::forget_last_turn() {
-  if (impl_->turns.empty()) return;
-  const auto shown = static_cast<std::size_t>(impl_->turns.back().images);
-  impl_->turns.pop_back();
-  impl_->images.resize(impl_->images.size() - std::min(shown, impl_->images.size()));
+  auto& [turns, images] = impl_->conversation;
+  if (turns.empty()) return;
+  const auto shown = static_cast<std::size_t>(turns.back().images);
+  turns.pop_back();
+  images.resize(images.size() - std::min(shown, images.size()));
+}
+
+const Conversation& Session::conversation() const {
+  return impl_->conversation;
+}
+
+void Session::continue_from(Conversation conversation) {
+  impl_->conversation = std::move(conversation);
 }
 
 void Session::reset() {
-  impl_->turns.clear();
-  impl_->images.clear();
+  impl_->conversation = {};
   impl_->pictures.clear();
   impl_->prefixes.clear();
 }
@@ -127,6 +141,7 @@ Result<Answer> Session::ask(const Question& question, const TextCallback& on_tex
 Result<EncodedPrompt> Session::Impl::build_prompt(
     const Question& question, Timings& timings, double& spared_ms,
     std::vector<std::shared_ptr<const PictureFeatures>>& features) {
+  const auto& [turns, images] = conversation;
   std::vector<PromptPart> parts;
   if (question.raw_prompt) {
     parts = raw_prompt(*question.raw_prompt);
@@ -195,7 +210,7 @@ Status Session::Impl::embed_prompt(
 
 Status Session::Impl::generate(const Question& question, const TextCallback& on_text,
                                const Stopwatch& since_preprocess, std::int64_t prompt_tokens,
-                               DecoderState& state, TensorView logits, DecoderTrace* trace,
+                               DecoderState& state, TensorView logits, const Watchers& watchers,
                                Answer& answer) {
   const LlavaConfig& config = model->config();
   FOVEA_TRY(Sampler sampler, Sampler::create(question.sampling));
@@ -206,27 +221,43 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
   const auto emit = [&](const std::string& piece) {
     if (!piece.empty() && on_text) on_text(piece);
   };
+  const auto& ends = config.eos_token_ids;
+  std::vector<float> without_ends;
 
   Stopwatch decode_watch;
   answer.finish_reason = FinishReason::length;
   for (std::int64_t step = 0; step < most; ++step) {
     const std::span<const float> row(logits.as<float>(), vocabulary);
-    FOVEA_TRY(const std::int32_t token, sampler.sample(row));
+    std::span<const float> allowed = row;
+    if (step < question.sampling.min_new_tokens) {
+      without_ends.assign(row.begin(), row.end());
+      for (const std::int64_t end : ends) {
+        if (end < config.decoder.vocab_size) {
+          without_ends[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
+        }
+      }
+      allowed = without_ends;
+    }
+    FOVEA_TRY(const std::int32_t token, sampler.sample(allowed));
+    if (watchers.step_maxima != nullptr) {
+      watchers.step_maxima->push_back(largest_probability(allowed));
+    }
     if (step == 0) {
       answer.timings.first_token = since_preprocess.elapsed_ms();
       decode_watch.lap_ms();
     }
     if (question.keep_logits) answer.logits.insert(answer.logits.end(), row.begin(), row.end());
     answer.token_ids.push_back(token);
-    if (std::find(config.eos_token_ids.begin(), config.eos_token_ids.end(), token) !=
-        config.eos_token_ids.end()) {
+    if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
       answer.finish_reason = FinishReason::stop;
       break;
     }
     emit(stream.push(token));
     if (step + 1 == most) break;
-    const Status decoded = model->decoder().decode(context, token, state, logits,
-                                                   trace != nullptr ? &trace->add_row() : nullptr);
+    DecoderTrace* const trace = watchers.trace;
+    const Status decoded =
+        model->decoder().decode(context, token, state, logits,
+                                trace != nullptr ? &trace->add_row() : nullptr, watchers.observer);
     if (!decoded) {
       if (trace != nullptr) trace->drop_row();
       if (decoded.error().code != ErrorCode::cancelled) return decoded.error();
@@ -241,6 +272,33 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
   return {};
 }
 
+Status Session::Impl::introspect(
+    const IntrospectionRequest& request, const EncodedPrompt& prompt,
+    const std::vector<std::shared_ptr<const PictureFeatures>>& features,
+    const Importance& importance, std::vector<double> step_maxima, Answer& answer) {
+  auto found = std::make_shared<Introspection>();
+  found->ranking =
+      std::make_shared<const GuideRanking>(GuideRanking{importance.sums(), prompt.layout.visual});
+  found->step_maxima = std::move(step_maxima);
+  found->fingerprint = prompt.layout.fingerprint;
+  if (request.consistency_ratio) {
+    Stopwatch watch;
+    Workspace::Scope scope(context.workspace);
+    FOVEA_TRY(const TensorView embeddings,
+              context.workspace.take(
+                  Shape{prompt.layout.tokens(), model->config().decoder.hidden_size}, DType::f32));
+    FOVEA_CHECK(embed_prompt(prompt, 0, features, embeddings));
+    FOVEA_TRY(Reread reread,
+              reread_answer(context, *model, prompt.layout, embeddings, answer.token_ids,
+                            found->ranking, *request.consistency_ratio));
+    found->reread = std::move(reread.probabilities);
+    found->consistency_flops = reread.flops;
+    found->consistency_ms = watch.elapsed_ms();
+  }
+  answer.introspection = std::move(found);
+  return {};
+}
+
 Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& on_text) {
   if (!question.raw_prompt && blank(question.text)) {
     return make_error(ErrorCode::usage, "the question is empty")
@@ -248,10 +306,8 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
         .with_remedy("Type a question");
   }
   FOVEA_CHECK(validate(question.sampling));
-  if (!question.continue_conversation || question.raw_prompt) {
-    turns.clear();
-    images.clear();
-  }
+  if (!question.continue_conversation || question.raw_prompt) conversation = {};
+  auto& [turns, images] = conversation;
   const std::size_t images_before = images.size();
   images.insert(images.end(), question.images.begin(), question.images.end());
   turns.push_back({question.text, static_cast<int>(question.images.size()), ""});
@@ -295,21 +351,22 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     PruningPlan plan;
     const bool prune = options.policy != nullptr && prompt.layout.visual_count() > 0;
     if (prune) {
-      const ModelShape shape{static_cast<int>(config.layers),
-                             static_cast<int>(config.heads),
-                             static_cast<int>(config.kv_heads),
-                             config.hidden_size,
-                             config.head_dim,
-                             config.rope_theta};
-      FOVEA_TRY(plan, options.policy->plan(prompt.layout, shape));
+      FOVEA_TRY(plan, options.policy->plan(prompt.layout, model_shape(config)));
       if (options.positions) plan.positions = *options.positions;
     }
     const int layers = static_cast<int>(config.layers);
     const int boundary = model->decoder().boundary(&plan);
-    const std::int64_t shareable = shareable_tokens(prompt.layout, &plan, boundary);
+    std::int64_t shareable = shareable_tokens(prompt.layout, &plan, boundary);
+    std::optional<Importance> importance;
+    if (question.introspect) {
+      importance.emplace(prompt.layout, question.introspect->rows);
+      const auto rows = importance->prompt_rows();
+      if (!rows.empty()) shareable = std::min<std::int64_t>(shareable, rows.front());
+    }
 
     PrefillInput input;
     input.layout = &prompt.layout;
+    input.observer = importance ? &*importance : nullptr;
     input.policy = plan.stages.empty() ? nullptr : options.policy.get();
     input.plan = &plan;
     if (!question.as_if_fresh) input.prefix = prefixes.find(prompt.keys, shareable, boundary);
@@ -339,7 +396,9 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     answer.timings.prefill = prefill_watch.elapsed_ms();
     answer.budget =
         account(answer.pruning, budget_shape(*model), tokens - prompt.layout.visual_count());
-    FOVEA_CHECK(generate(question, on_text, total, tokens, state, logits, trace.get(), answer));
+    std::vector<double> step_maxima;
+    const Watchers watchers{trace.get(), input.observer, importance ? &step_maxima : nullptr};
+    FOVEA_CHECK(generate(question, on_text, total, tokens, state, logits, watchers, answer));
 
     if (capture_here) {
       prefixes.keep(prompt.keys, std::move(captured), layers);
@@ -355,6 +414,10 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
         prefixes.clear();
       else
         prefixes.keep(std::move(keys), std::move(whole), layers);
+    }
+    if (importance && answer.finish_reason != FinishReason::cancelled) {
+      FOVEA_CHECK(introspect(*question.introspect, prompt, features, *importance,
+                             std::move(step_maxima), answer));
     }
     if (trace != nullptr) {
       trace->finish(state);

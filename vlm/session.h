@@ -14,7 +14,9 @@
 #include "pruning/visual_token.h"
 #include "vision/image.h"
 #include "vlm/chat_template.h"
+#include "vlm/introspection.h"
 #include "vlm/llava_model.h"
+#include "vlm/prepared_pictures.h"
 #include "vlm/sampler.h"
 #include "vlm/trace.h"
 
@@ -35,6 +37,7 @@ struct Question {
   /// For comparisons: nothing kept from earlier questions makes this one look cheaper. No prefix is
   /// resumed, and the times include what encoding each picture took when it was encoded.
   bool as_if_fresh = false;
+  std::optional<IntrospectionRequest> introspect;  // fill Answer::introspection
 };
 
 struct Timings {  // milliseconds; `decode_image` and `load` are the caller's to fill
@@ -46,6 +49,8 @@ struct Timings {  // milliseconds; `decode_image` and `load` are the caller's to
 
 enum class FinishReason { stop, length, cancelled };
 const char* finish_reason_name(FinishReason reason);
+
+struct GuideReport;  // guided_session.h
 
 struct Answer {
   std::string text;
@@ -59,6 +64,8 @@ struct Answer {
   std::int64_t prefix_reused = 0;  // prompt tokens whose keys and values came from a snapshot
   std::vector<float> logits;       // [token_ids.size(), vocabulary] when asked for
   std::shared_ptr<const Trace> trace;
+  std::shared_ptr<const Introspection> introspection;
+  std::shared_ptr<const GuideReport> guide;  // of a guided session
 };
 
 /// Called with each piece of text as it becomes final, on the calling thread.
@@ -70,6 +77,12 @@ struct SessionOptions {
   std::shared_ptr<Policy> policy;         // null: no pruning
   std::optional<PositionMode> positions;  // null: the policy's own choice
   std::optional<AspectMode> aspect;       // null: the model's own choice
+};
+
+/// The turns so far and the pictures shown in them.
+struct Conversation {
+  std::vector<ChatTurn> turns;
+  std::vector<std::shared_ptr<const Image>> images;
 };
 
 class Session {
@@ -93,11 +106,21 @@ class Session {
   /// conversation (with other pruning, say). Without any turn nothing happens.
   void forget_last_turn();
 
+  const Conversation& conversation() const;
+  /// Goes on from another conversation, perhaps one that another model had.
+  void continue_from(Conversation conversation);
+
   /// Forgets the conversation and the cached pictures.
   void reset();
 
+  /// Lets another session, asked about the same pictures, use the pixels this one has prepared,
+  /// and the other way round. Null ends that; it must be ended before *shared goes.
+  void share_preprocessing(PreparedPictures* shared);
+
   const std::string& template_name() const;
   const LlavaModel& model() const;
+  /// What happens to pictures that are not square.
+  AspectMode aspect() const;
 
  private:
   struct Impl;

@@ -1,11 +1,17 @@
 #include "pruning/methods/sgl.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <iterator>
+#include <sstream>
 
 namespace fovea {
 
 namespace {
+
+/// No score exceeds 1; a little room above it says "never".
+constexpr double kHighestThreshold = 100;
 
 struct PublishedPoint {
   const char* name;
@@ -25,18 +31,36 @@ std::vector<SchedulePreset> points_for(int layers, std::int64_t visual, const Sg
   return presets;
 }
 
-/// The value of an option, if it was given.
-Result<std::optional<double>> fraction_option(const MethodRequest& request, const char* name) {
+/// The number an option gives, if it was given, from 0 to `highest`.
+Result<std::optional<double>> number_option(const MethodRequest& request, const char* name,
+                                            double highest, const char* wanted) {
   const auto found = request.options.find(name);
   if (found == request.options.end()) return std::optional<double>();
   const std::string& text = found->second;
   double value = -1;
   const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure != std::errc() || end != text.data() + text.size() || !(value >= 0 && value <= 1)) {
-    return make_error(ErrorCode::usage, "expected a fraction from 0 to 1, found \"" + text + "\"")
+  if (failure != std::errc() || end != text.data() + text.size() ||
+      !(value >= 0 && value <= highest)) {
+    return make_error(ErrorCode::usage,
+                      std::string("expected ") + wanted + ", found \"" + text.substr(0, 60) + "\"")
         .in_field("--" + std::string(name));
   }
   return std::optional<double>(value);
+}
+
+/// One of the choices, the first when the option was not given.
+Result<std::string> choice_option(const MethodRequest& request, const char* name,
+                                  std::initializer_list<const char*> choices) {
+  const auto found = request.options.find(name);
+  if (found == request.options.end()) return std::string(*choices.begin());
+  std::string list;
+  for (const char* choice : choices) {
+    if (found->second == choice) return found->second;
+    list += (list.empty() ? "" : ", ") + std::string(choice);
+  }
+  return make_error(ErrorCode::usage,
+                    "expected one of " + list + ", found \"" + found->second.substr(0, 60) + "\"")
+      .in_field("--" + std::string(name));
 }
 
 /// True when both tokens show the same cell of the same picture, give or take a quarter of a cell
@@ -55,11 +79,49 @@ const std::vector<SchedulePreset>& sgl_presets() {
   return presets;
 }
 
+Result<SglOptions> read_sgl_options(const MethodRequest& request) {
+  SglOptions options;
+  const char* const fraction = "a fraction from 0 to 1";
+  FOVEA_TRY(options.cut.layer, number_option(request, "guide-layer", 1, fraction));
+  FOVEA_TRY(options.cut.ratio, number_option(request, "guide-ratio", 1, fraction));
+  FOVEA_TRY(options.exit_threshold, number_option(request, "exit-threshold", kHighestThreshold,
+                                                  "a number from 0 (always) to above 1 (never)"));
+  FOVEA_TRY(const std::string rows,
+            choice_option(request, "guide-rows", {"text", "from-last-visual"}));
+  if (rows == "from-last-visual") options.rows = RowSet::from_last_visual;
+  FOVEA_TRY(const std::string by,
+            choice_option(request, "exit-by", {"score", "confidence", "random"}));
+  if (by == "confidence") options.exit_by = ExitBy::confidence;
+  if (by == "random") options.exit_by = ExitBy::random;
+  return options;
+}
+
+std::string sgl_rule(const MethodRequest& request, int layers, std::int64_t visual) {
+  const auto options = read_sgl_options(request);
+  const ScheduleRequest& schedule = request.schedule;
+  const std::string preset = schedule.preset.empty() ? kSglDefaultPreset : schedule.preset;
+  const auto published = std::find_if(std::begin(kPublished), std::end(kPublished),
+                                      [&](const PublishedPoint& p) { return preset == p.name; });
+  if (!options || published == std::end(kPublished)) return {};
+  const auto product = [](double fraction, std::int64_t count) {
+    std::ostringstream text;
+    text << "int(" << fraction << " x " << count << ")";
+    return text.str();
+  };
+  std::string rule;
+  if (schedule.layers.empty()) {
+    rule = "before layer " + product(options->cut.layer.value_or(published->layer), layers);
+  }
+  if (schedule.keep.empty() && !schedule.budget) {
+    rule += (rule.empty() ? "keep " : " keep ") +
+            product(options->cut.ratio.value_or(published->ratio), visual);
+  }
+  return rule;
+}
+
 Result<std::shared_ptr<Sgl>> Sgl::make(const MethodRequest& request) {
-  SglCut cut;
-  FOVEA_TRY(cut.layer, fraction_option(request, "guide-layer"));
-  FOVEA_TRY(cut.ratio, fraction_option(request, "guide-ratio"));
-  auto policy = std::make_shared<Sgl>(request.schedule, cut);
+  FOVEA_TRY(const SglOptions options, read_sgl_options(request));
+  auto policy = std::make_shared<Sgl>(request.schedule, options.cut);
   for (const auto& adjustment : request.adjustments) policy->add_adjustment(adjustment);
   return policy;
 }

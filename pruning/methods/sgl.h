@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "pruning/method.h"
@@ -18,6 +19,31 @@ namespace fovea {
 struct SglCut {
   std::optional<double> layer, ratio;  // from 0 to 1
 };
+
+/// What decides whether the guide's answer is good enough to spare the large model.
+enum class ExitBy {
+  score,       // mean of confidence and consistency (the method)
+  confidence,  // confidence alone, which needs no second pass
+  random,      // a number drawn from the prompt and a seed: a yardstick
+};
+
+/// The method's own options.
+struct SglOptions {
+  SglCut cut;
+  /// Prompt rows of the guide that make a token important: RowSet::text (the paper's set) or
+  /// RowSet::from_last_visual (the released code's).
+  RowSet rows = RowSet::text;
+  ExitBy exit_by = ExitBy::score;
+  std::optional<double> exit_threshold;  // exits where the deciding number is above; none: never
+};
+
+/// Reads guide-layer, guide-ratio, guide-rows, exit-by and exit-threshold. Errors: usage for what
+/// is no fraction or no number.
+Result<SglOptions> read_sgl_options(const MethodRequest& request);
+
+/// Says how the cut of a request comes about on a model: "before layer int(0.4 x 12) keep int(0.4 x
+/// 576)", without what the request's own layers, counts or budget replace; may be empty.
+std::string sgl_rule(const MethodRequest& request, int layers, std::int64_t visual);
 
 /// What a guide found out about a prompt.
 struct GuideRanking {
@@ -33,7 +59,7 @@ inline constexpr const char* kSglDefaultPreset = "64";
 class Sgl final : public ScoringPolicy {
  public:
   Sgl(ScheduleRequest request, SglCut cut) : request_(std::move(request)), cut_(cut) {}
-  /// Takes the options guide-layer and guide-ratio. Errors: usage for what is no fraction.
+  /// Errors: those of read_sgl_options().
   static Result<std::shared_ptr<Sgl>> make(const MethodRequest& request);
   std::string name() const override { return "sgl"; }
 

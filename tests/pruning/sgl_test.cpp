@@ -236,5 +236,35 @@ TEST(Sgl, fractions_are_read_from_options_and_bounded) {
   }
 }
 
+TEST(Sgl, the_exit_rule_is_read_from_options_and_bounded) {
+  const auto read = [](const std::string& name, const std::string& value) {
+    return read_sgl_options({.name = "sgl", .options = {{name, value}}});
+  };
+  EXPECT_FALSE(read("guide-layer", "0.5")->exit_threshold) << "nothing exits unless asked to";
+  EXPECT_EQ(*read("exit-threshold", "0")->exit_threshold, 0.0);
+  EXPECT_EQ(*read("exit-threshold", "1.5")->exit_threshold, 1.5);
+  EXPECT_EQ(read("exit-by", "random")->exit_by, ExitBy::random);
+  EXPECT_EQ(read("guide-rows", "from-last-visual")->rows, RowSet::from_last_visual);
+  EXPECT_FALSE(read("exit-by", "luck"));
+  EXPECT_FALSE(read("guide-rows", ""));
+  for (const char* bad : {"-1", "nan", "", "0,5"}) {
+    const auto refused = read("exit-threshold", bad);
+    ASSERT_FALSE(refused) << bad;
+    EXPECT_EQ(refused.error().field, "--exit-threshold");
+  }
+}
+
+TEST(Sgl, the_rule_is_told_as_far_as_it_applies) {
+  MethodRequest request{.name = "sgl"};
+  EXPECT_EQ(sgl_rule(request, 12, 576), "before layer int(0.4 x 12) keep int(0.4 x 576)");
+  request.options["guide-layer"] = "0.25";
+  request.schedule.preset = "9";
+  EXPECT_EQ(sgl_rule(request, 12, 576), "before layer int(0.25 x 12) keep int(0.05 x 576)");
+  request.schedule.budget = 100;
+  EXPECT_EQ(sgl_rule(request, 12, 576), "before layer int(0.25 x 12)");
+  request.schedule.layers = {3};
+  EXPECT_EQ(sgl_rule(request, 12, 576), "");
+}
+
 }  // namespace
 }  // namespace fovea
