@@ -42,9 +42,9 @@ def training_text(seed: int = 1) -> list[str]:
     return lines
 
 
-def train(out: Path, pieces: int = PIECES) -> None:
+def train(lines: list[str], out: Path, pieces: int = PIECES) -> None:
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(training_text()), model_prefix=str(out.with_suffix("")), model_type="bpe",
+        sentence_iterator=iter(lines), model_prefix=str(out.with_suffix("")), model_type="bpe",
         vocab_size=pieces, byte_fallback=True, character_coverage=1.0, split_digits=True,
         normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=True,
         unk_id=0, bos_id=1, eos_id=2, pad_id=-1, num_threads=1, minloglevel=2,
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("tokenizer.model"))
     options = parser.parse_args()
-    train(options.out)
+    train(training_text(), options.out)
     print(f"{options.out}: {Tokenizer(options.out).image} pieces")
 
 

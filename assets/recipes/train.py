@@ -72,11 +72,14 @@ def autocast(device: str) -> torch.autocast:
 
 def build_learner(name: str, tokenizer: Tokenizer, kinds: int, device: str, compiled: bool) -> Learner:
     model = Llava(SIZES[name], tokenizer.vocab, tokenizer.prefix, kinds + 1).to(device)
+    return Learner(name, model, torch.compile(model, dynamic=False) if compiled else model, optimiser_of(model))
+
+
+def optimiser_of(model: torch.nn.Module) -> torch.optim.Optimizer:
     decayed = [p for p in model.parameters() if p.ndim >= 2]
     plain = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=device != "cpu")
-    return Learner(name, model, torch.compile(model, dynamic=False) if compiled else model, optimiser)
+    return torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.98), fused=decayed[0].is_cuda)
 
 
 def to_device(batch: Batch, device: str) -> dict[str, torch.Tensor]:
@@ -134,7 +137,7 @@ def check(learners: list[Learner], maker: BatchMaker, renderer: Renderer, side: 
     return {name: {key: round(counts[key] / asked[key], 4) for key in sorted(asked)} for name, counts in right.items()}
 
 
-def save_state(learners: list[Learner], spent: list[float], steps: list[int], folder: Path) -> None:
+def save_state(learners: list, spent: list[float], steps: list[int], folder: Path) -> None:
     state = {learner.name: (learner.model.state_dict(), learner.optimiser.state_dict()) for learner in learners}
     torch.save({"learners": state, "spent": spent, "steps": steps}, folder / "state.tmp")
     os.replace(folder / "state.tmp", folder / "state.pt")
