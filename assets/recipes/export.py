@@ -2,6 +2,7 @@
 
     python export.py --model base --weights checkpoints --tokenizer tokenizer.model --out ../models/fovea-base
 
+Models of Emoji World take --pad (pictures are padded to a square, not cropped) and --context 6144 (room for clips).
 Without --weights the model is written with random weights, which is enough to build an engine against.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from transformers import (CLIPImageProcessor, CLIPVisionConfig, GenerationConfig, LlamaConfig, LlamaTokenizerFast,
                           LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor)
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.tokenization_utils_base import generate_merges
 
 from model import GRID, IMAGE_SIZE, PATCH, ROPE_THETA, SIZES, Llava, Size
@@ -36,7 +38,7 @@ CHAT_TEMPLATE = (
 )
 
 
-def llava_config(size: Size, tokenizer: Tokenizer) -> LlavaConfig:
+def llava_config(size: Size, tokenizer: Tokenizer, context: int) -> LlavaConfig:
     vision = CLIPVisionConfig(
         hidden_size=size.vision_width, intermediate_size=size.vision_mlp, num_hidden_layers=size.vision_blocks,
         num_attention_heads=size.vision_heads, image_size=IMAGE_SIZE, patch_size=PATCH,
@@ -44,7 +46,7 @@ def llava_config(size: Size, tokenizer: Tokenizer) -> LlavaConfig:
     )
     text = LlamaConfig(
         vocab_size=tokenizer.vocab, hidden_size=size.width, intermediate_size=size.mlp, num_hidden_layers=size.layers,
-        num_attention_heads=size.heads, num_key_value_heads=size.kv_heads, max_position_embeddings=CONTEXT,
+        num_attention_heads=size.heads, num_key_value_heads=size.kv_heads, max_position_embeddings=context,
         rms_norm_eps=1e-5, rope_theta=ROPE_THETA, hidden_act="silu", bos_token_id=BOS, eos_token_id=EOS,
         tie_word_embeddings=True,
     )
@@ -61,9 +63,9 @@ def to_transformers(name: str) -> str:
     return "model." + name.replace("language_model.model.", "language_model.")
 
 
-def write_weights(name: str, tokenizer: Tokenizer, weights: Path | None, out: Path) -> None:
+def write_weights(name: str, tokenizer: Tokenizer, weights: Path | None, out: Path, context: int = CONTEXT) -> None:
     size = SIZES[name]
-    config = llava_config(size, tokenizer)
+    config = llava_config(size, tokenizer, context)
     torch.manual_seed(0)
     state = load_weights(name, weights) if weights else Llava(size, tokenizer.vocab, tokenizer.prefix, 1).state_dict()
     state = {to_transformers(key): value.half() for key, value in state.items() if not key.startswith("patch_head")}
@@ -81,26 +83,29 @@ def write_weights(name: str, tokenizer: Tokenizer, weights: Path | None, out: Pa
         file.chmod(0o644)
 
 
-def write_processor(tokenizer_file: Path, out: Path) -> None:
+def write_processor(tokenizer_file: Path, out: Path, context: int = CONTEXT, pad: bool = False) -> None:
     pieces = Tokenizer(tokenizer_file).model
     vocabulary = {pieces.id_to_piece(i): i for i in range(pieces.vocab_size())}
     tokenizer = LlamaTokenizerFast(
         vocab=vocabulary, merges=generate_merges(vocabulary), legacy=True, padding_side="left",
-        unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>", add_bos_token=True, add_eos_token=False, model_max_length=CONTEXT,
-        extra_special_tokens={"image_token": "<image>"},
+        unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>", add_bos_token=True,
+        add_eos_token=False, model_max_length=context, extra_special_tokens={"image_token": "<image>"},
     )
-    images = CLIPImageProcessor(
-        size={"shortest_edge": IMAGE_SIZE}, crop_size={"height": IMAGE_SIZE, "width": IMAGE_SIZE}, resample=3,
-    )
+    sizes = {"size": {"shortest_edge": IMAGE_SIZE}, "crop_size": {"height": IMAGE_SIZE, "width": IMAGE_SIZE}}
+    kept = {**sizes, "resample": 3}
+    images = LlavaImageProcessorPil(**kept, do_pad=True) if pad else CLIPImageProcessor(**kept)
     processor = LlavaProcessor(
         images, tokenizer, patch_size=PATCH, vision_feature_select_strategy="default",
         num_additional_image_tokens=1, chat_template=CHAT_TEMPLATE,
     )
     processor.save_pretrained(out)
+    kind = {"image_processor_type": "LlavaImageProcessor" if pad else "CLIPImageProcessor"}
+    saved = json.loads((out / "processor_config.json").read_text())
+    write_json(out / "processor_config.json", {**saved, "image_processor": {**saved["image_processor"], **kind}})
     shutil.copyfile(tokenizer_file, out / "tokenizer.model")
     # transformers 5 folds the next files into others; readers of LLaVA-1.5 checkpoints expect them.
     write_json(out / "preprocessor_config.json",
-               {**images.to_dict(), "image_processor_type": "CLIPImageProcessor", "processor_class": "LlavaProcessor"})
+               {**images.to_dict(), **kind, "processor_class": "LlavaProcessor"})
     write_json(out / "special_tokens_map.json", {
         "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<unk>", "image_token": "<image>",
     })
@@ -118,10 +123,12 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="folder that train.py wrote")
     parser.add_argument("--tokenizer", type=Path, default=Path("tokenizer.model"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--pad", action="store_true")
+    parser.add_argument("--context", type=int, default=CONTEXT)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    write_weights(options.model, Tokenizer(options.tokenizer), options.weights, options.out)
-    write_processor(options.tokenizer, options.out)
+    write_weights(options.model, Tokenizer(options.tokenizer), options.weights, options.out, options.context)
+    write_processor(options.tokenizer, options.out, options.context, options.pad)
 
 
 if __name__ == "__main__":
