@@ -1,6 +1,6 @@
 """Draw every thing of the world once, as square tiles, and some layers of clutter, and store all in one file.
 
-    python -m emoji_world.atlas --out emoji_world/atlas.npz
+    python -m emoji_world.atlas
 
 Needs the fonts of the Debian packages in README.md.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from atlas import EMOJI_FONT, GLYPH_SIZE, TILE, draw_emoji, draw_shape
+from emoji_world import MADE
 from emoji_world.vocabulary import CAP_HEIGHT, Kind, load_kinds, smallest_sign
 
 FONTS = (
@@ -44,12 +45,12 @@ class Atlas:
 
 
 def draw_sign(text: str, font_file: Path, board: tuple, ink: tuple) -> Image.Image | None:
-    """The text on a board as wide as the tile or less, its capitals exactly as high as the sign's smallest side asks
+    """The text on a board as wide as the tile or less, its letters exactly as high as the sign's smallest side asks
     for; None where the font is too wide for that."""
     side = DRAWN * TILE
     wanted = side * CAP_HEIGHT / smallest_sign(text)
     probe = ImageFont.truetype(str(font_file), 200)
-    _, top, _, bottom = probe.getbbox("H")
+    _, top, _, bottom = probe.getbbox("1" if text.isdigit() else "H")
     font = ImageFont.truetype(str(font_file), math.ceil(200 * wanted / (bottom - top)))
     left, top, right, bottom = font.getbbox(text)
     across, down, line = 0.30 * wanted, 0.36 * wanted, max(3, side // 70)
@@ -136,8 +137,9 @@ def load(path: Path) -> Atlas:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("emoji_world/atlas.npz"))
+    parser.add_argument("--out", type=Path, default=MADE / "atlas.npz")
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     atlas = build()
     save(atlas, options.out)
     print(f"{options.out}: {len(atlas.first) - 1} kinds, {len(atlas.tiles)} tiles, {options.out.stat().st_size} bytes")

@@ -5,7 +5,9 @@
 
 `evidence` lists visual tokens, ascending: the cells of the 24x24 grid of the padded square, row by row, in which the
 things can be seen that hold the answer; those of frame f count on from 576 f. It is empty where the answer is that
-something is missing, and where no picture is needed. Prints what the set is made of, and fails if it is unbalanced.
+something is missing, and where no picture is needed. `image` is a list of frames for a clip, and absent where no
+picture is needed. Labels of descriptions list the `things` that should be named. Prints what the set is made of, and
+fails if it is unbalanced.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
+from emoji_world import MADE
 from emoji_world.atlas import Atlas, load
 from emoji_world.balance import report
 from emoji_world.heldout import HeldOut, frames_of, make
@@ -68,12 +71,12 @@ def write_questions(held_out: HeldOut, names: list[list[str]], out: Path) -> Non
     questions, labels = [], []
     for number, asked in enumerate(held_out.asked):
         question = asked.question
-        row = {"question_id": number, "text": question.text, "category": question.category,
-               "evidence": list(asked.evidence)}
+        shown = {}
         if asked.about is not None:
             files = names[asked.about]
-            row["image"] = files if isinstance(held_out.seen[asked.about], Clip) else files[0]
-        questions.append(row)
+            shown["image"] = files if isinstance(held_out.seen[asked.about], Clip) else files[0]
+        questions.append({"question_id": number, **shown, "text": question.text, "category": question.category,
+                          "evidence": list(asked.evidence)})
         label = {"question_id": number, "answer": question.answer}
         labels.append(label | ({"things": list(question.names)} if question.names else {}))
     write_lines(out / "questions.jsonl", questions)
@@ -82,7 +85,7 @@ def write_questions(held_out: HeldOut, names: list[list[str]], out: Path) -> Non
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--atlas", type=Path, default=Path("emoji_world/atlas.npz"))
+    parser.add_argument("--atlas", type=Path, default=MADE / "atlas.npz")
     parser.add_argument("--split", choices=SPLITS, required=True)
     parser.add_argument("--seed", default="1")
     parser.add_argument("--pictures", type=int, default=220)

@@ -232,8 +232,10 @@ class Asker:
         return [Option({}, text, _all(scene), "", "")]
 
     def _names(self, scene: Scene) -> list[str]:
-        kinds = dict.fromkeys(thing.kind for thing in _reading_order(scene))
-        return [self.kinds[kind].text or self.kinds[kind].name for kind in kinds]
+        """What a description should name, in the words of the right one."""
+        counted = Counter(thing.kind for thing in _reading_order(scene)).items()
+        kinds = ((self.kinds[kind], number) for kind, number in counted)
+        return [kind.text or (kind.name if number == 1 else kind.plural) for kind, number in kinds]
 
     def _motion(self, clip: Clip, rng: Random) -> list[Option]:
         shown = {self._name(thing) for frame in clip.frames for thing in frame.things}

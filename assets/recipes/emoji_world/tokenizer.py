@@ -1,6 +1,6 @@
 """The SentencePiece tokenizer of this world, and conversations turned into token ids exactly as the runtime does it.
 
-    python -m emoji_world.tokenizer --out emoji_world/tokenizer.model
+    python -m emoji_world.tokenizer
 """
 
 import argparse
@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 
 import tokenizer as first_world
+from emoji_world import MADE
 from emoji_world.phrases import TEMPLATES, TEXT_TEMPLATES
 from emoji_world.questions import CLIP_CATEGORIES, PICTURE_CATEGORIES, Asker
 from emoji_world.text_questions import TextAsker
@@ -52,8 +53,9 @@ class Tokenizer(first_world.Tokenizer):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("emoji_world/tokenizer.model"))
+    parser.add_argument("--out", type=Path, default=MADE / "tokenizer.model")
     options = parser.parse_args()
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     first_world.train(training_text(), options.out)
     print(f"{options.out}: {Tokenizer(options.out).image} pieces")
 

@@ -1,7 +1,7 @@
 """Train base and guide together on pictures, clips and plain text, or a blind control on the text alone.
 
-    python -m emoji_world.train --out checkpoints --stop-after 9
-    python -m emoji_world.train --blind --out checkpoints-blind --stop-after 9
+    python -m emoji_world.train
+    python -m emoji_world.train --blind --out ../../build/emoji_world/blind
 
 First at half resolution (144 visual tokens a picture), where most of the learning is cheap, then at 336 px. The
 schedule counts training time, not steps, so that the same recipe fills whatever lease of a GPU there is. Started
@@ -22,6 +22,7 @@ from random import Random
 import torch
 import torch.nn.functional as F
 
+from emoji_world import MADE
 from emoji_world.atlas import load
 from emoji_world.batches import SLOTS, Batch, BatchMaker
 from emoji_world.model import UNUSED, Llava
@@ -59,6 +60,17 @@ class Progress:
         return min(1.0, sum(self.spent) / (60 * sum(stage.minutes for stage in stages)))
 
 
+@dataclass(frozen=True)
+class Limit:
+    """When this call ends, whatever the stages want."""
+
+    deadline: float
+    steps: float  # of all stages together
+
+    def reached(self, progress: Progress) -> bool:
+        return time.time() >= self.deadline or sum(progress.steps) >= self.steps
+
+
 @dataclass
 class Learner:
     """One model with its optimiser. Only batches of pictures use the compiled model: clips come too seldom to pay for
@@ -69,16 +81,11 @@ class Learner:
     compiled: object
     optimiser: torch.optim.Optimizer
 
-    def run(self, kind: str, inputs: dict[str, torch.Tensor]):
-        model = self.compiled if kind != "clips" else self.model
-        with autocast(inputs["ids"].device.type):
-            return model(inputs.get("pixels"), *(inputs[name] for name in INPUTS))
-
     def step(self, kind: str, inputs: dict[str, torch.Tensor], progress: float, warm_up: float) -> dict:
         rate = LEARNING_RATES[self.name] * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        logits, patches = self.run(kind, inputs)
+        logits, patches = logits_of(self.compiled if kind != "clips" else self.model, inputs)
         answer = F.cross_entropy(logits.flatten(0, 1).float(), inputs["targets"].flatten(), reduction="none")
         loss = answer = (answer * inputs["weights"].flatten()).sum() / inputs["weights"].sum().clamp(min=1)
         losses = {"answer": answer.detach()}
@@ -91,6 +98,11 @@ class Learner:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         return losses
+
+
+def logits_of(model, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    with autocast(inputs["ids"].device.type):
+        return model(inputs.get("pixels"), *(inputs[name] for name in INPUTS))
 
 
 def build_learner(name: str, tokenizer: Tokenizer, kinds: int, device: str, compiled: bool) -> Learner:
@@ -130,7 +142,7 @@ def check(learners: list[Learner], makers: dict[str, BatchMaker], renderer: Rend
             batch = makers[kind].make(stage.rows[kind], rng)
             inputs = prepare(batch, renderer, stage.side)
             for learner in learners:
-                logits, _ = learner.run(kind, inputs)
+                logits, _ = logits_of(learner.model, inputs)
                 wrong = (logits.argmax(-1) != inputs["targets"]).cpu().numpy()
                 for row, questions in enumerate(batch.asked):
                     missed = set(batch.question[row][wrong[row]])
@@ -173,7 +185,7 @@ def stages_of(options: argparse.Namespace) -> list[Stage]:
 
 
 def run_stage(number: int, stages: list[Stage], learners: list[Learner], makers: dict[str, BatchMaker],
-              renderer: Renderer, progress: Progress, deadline: float, options: argparse.Namespace) -> bool:
+              renderer: Renderer, progress: Progress, limit: Limit, options: argparse.Namespace) -> bool:
     """True when the stage's time is over, False when the time of this call is."""
     stage = stages[number]
     sparse = {kind: max(1, options.workers // 8) for kind in stage.rows if kind == "clips"}
@@ -184,7 +196,7 @@ def run_stage(number: int, stages: list[Stage], learners: list[Learner], makers:
         feeders[kind] = Feeder(makers[kind], rows, rng_of("train", seed).getrandbits(60), workers)
     last = saved = time.time()
     first_step = progress.steps[number]
-    while progress.spent[number] < 60 * stage.minutes and time.time() < deadline:
+    while progress.spent[number] < 60 * stage.minutes and not limit.reached(progress):
         step = progress.steps[number]
         kind = "clips" if "clips" in stage.rows and step % CLIP_EVERY == CLIP_EVERY - 1 else next(iter(stage.rows))
         inputs = prepare(feeders[kind].queue.get(), renderer, stage.side)
@@ -227,10 +239,11 @@ def run(options: argparse.Namespace) -> None:
     learners = [build_learner(name, tokenizer, len(atlas.first) - 1, device, options.compile) for name in names]
     options.out.mkdir(parents=True, exist_ok=True)
     progress = resume(learners, options.out, device) or Progress([0.0] * len(stages), [0] * len(stages))
+    limit = Limit(deadline, sum(progress.steps) + options.most_steps)
     for number, stage in enumerate(stages):
         if progress.spent[number] >= 60 * stage.minutes:
             continue
-        if not run_stage(number, stages, learners, makers, renderer, progress, deadline, options):
+        if not run_stage(number, stages, learners, makers, renderer, progress, limit, options):
             save(learners, progress, options.out)
             print(f"stopped after {progress.share(stages):.0%}; start it again to go on", flush=True)
             return
@@ -241,29 +254,30 @@ def run(options: argparse.Namespace) -> None:
     print("done", flush=True)
 
 
-def main() -> None:
+def options_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--atlas", type=Path, default=Path("emoji_world/atlas.npz"))
-    parser.add_argument("--tokenizer", type=Path, default=Path("emoji_world/tokenizer.model"))
-    parser.add_argument("--out", type=Path, default=Path("emoji_world/checkpoints"))
+    parser.add_argument("--atlas", type=Path, default=MADE / "atlas.npz")
+    parser.add_argument("--tokenizer", type=Path, default=MADE / "tokenizer.model")
+    parser.add_argument("--out", type=Path, default=MADE / "checkpoints")
     parser.add_argument("--models", default="base,guide")
-    parser.add_argument("--low-minutes", type=float, default=11, help="time at 168 px")
-    parser.add_argument("--high-minutes", type=float, default=14, help="time at 336 px")
+    parser.add_argument("--low-minutes", type=float, default=9, help="time at 168 px")
+    parser.add_argument("--high-minutes", type=float, default=12, help="time at 336 px")
     parser.add_argument("--stop-after", type=float, default=math.inf, help="minutes of this call; then it saves")
+    parser.add_argument("--most-steps", type=float, default=math.inf, help="of this call")
     parser.add_argument("--low-batch", type=int, default=320, help="pictures of a step at 168 px")
     parser.add_argument("--low-clips", type=int, default=48, help="rows of eight frames")
     parser.add_argument("--high-batch", type=int, default=128, help="pictures of a step at 336 px")
     parser.add_argument("--high-clips", type=int, default=12, help="rows of eight frames")
     parser.add_argument("--blind", action="store_true", help="a decoder of base's size that never sees a picture")
-    parser.add_argument("--blind-minutes", type=float, default=4)
+    parser.add_argument("--blind-minutes", type=float, default=3)
     parser.add_argument("--blind-batch", type=int, default=384)
     parser.add_argument("--workers", type=int, default=max(2, (os.cpu_count() or 2) - 2))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=60)
     parser.add_argument("--check-batches", type=int, default=8)
     parser.add_argument("--no-compile", dest="compile", action="store_false")
-    run(parser.parse_args())
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    run(options_of())
