@@ -108,6 +108,9 @@ run_everything() {
   make_python
   step "Parity with transformers on random checkpoints" bash tests/parity/parity.sh --random --count 24
   local model questions shape harness name
+  for name in drawing training; do
+    step "Emoji World: $name" "$PYTHON" "tests/recipes/${name}_test.py"
+  done
   local -a samples=(assets/samples/*.png)
   for model in fovea-base fovea-guide; do
     step "Parity with transformers on $model" \
@@ -134,7 +137,9 @@ run_everything() {
   git diff --stat -- tests/results 2>/dev/null || true
 }
 
-bash app/install_packages.sh libgtest-dev ${full:+python3-venv}
+emoji_world_fonts=(fonts-noto-color-emoji fonts-dejavu-core fonts-liberation2 fonts-roboto-slab fonts-comic-neue
+  fonts-bebas-neue fonts-yanone-kaffeesatz)
+bash app/install_packages.sh libgtest-dev ${full:+python3-venv "${emoji_world_fonts[@]}"}
 build_release
 build_sanitized
 run_tests
