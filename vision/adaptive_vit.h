@@ -45,6 +45,8 @@ class VitPruneReducer : public VitReducer {
   bool watches(int layer) const override;
   Status after_block(Context& context, const VitBlockView& block) override;
 
+  /// What the next cut of the running pass would compare: scores of a picture's patches present.
+  std::span<const float> state(std::int64_t picture) const { return pruning_->state(picture); }
   /// Of the pass that has just run, by picture.
   const std::vector<VitPruneRecord>& records() const { return records_; }
 
