@@ -15,7 +15,6 @@
 #include "app/text.h"
 #include "kernels/base/file.h"
 #include "kernels/base/npy.h"
-#include "vlm/bundled.h"
 #include "vlm/stopwatch.h"
 
 namespace fovea::app {
@@ -23,20 +22,9 @@ namespace {
 
 constexpr std::size_t kErrorsShown = 20;
 
-/// --model, else FOVEA_MODEL, else the bundled classifier.
-Result<std::string> classifier_folder(const ModelOptions& options) {
-  const char* named = std::getenv("FOVEA_MODEL");
-  if (!options.model.empty() || (named != nullptr && *named != '\0')) {
-    return find_model_folder(options);
-  }
-  auto folder = find_bundled("models/fovea-vit");
-  if (folder) return folder;
-  return std::move(folder).error().with_remedy("Name the folder of a classifier with --model DIR");
-}
-
 Result<std::shared_ptr<const VitClassifier>> load_classifier(const ClassifyOptions& options,
                                                              const LoadOptions& load) {
-  FOVEA_TRY(const std::string folder, classifier_folder(options.model));
+  FOVEA_TRY(const std::string folder, find_classifier_folder(options.model));
   ClassifierOptions chosen;
   chosen.dtype = load.dtype == DTypeChoice::bf16 ? LinearDType::bf16 : LinearDType::f32;
   chosen.threads = load.threads;

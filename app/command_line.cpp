@@ -33,6 +33,9 @@ int run(const HeatmapOptions& options) {
 int run(const ClassifyOptions& options) {
   return run_classify(options);
 }
+int run(const CalibrateVitOptions& options) {
+  return run_calibrate_vit(options);
+}
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #include "app/model_folder.h"
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "kernels/base/parallel.h"
@@ -19,6 +20,16 @@ Result<std::string> find_model_folder(const ModelOptions& options) {
   return make_error(ErrorCode::not_found, "there is no model folder of this name")
       .in_file(options.model)
       .with_remedy("--model takes the folder that holds config.json and the weights");
+}
+
+Result<std::string> find_classifier_folder(const ModelOptions& options) {
+  const char* named = std::getenv("FOVEA_MODEL");
+  if (!options.model.empty() || (named != nullptr && *named != '\0')) {
+    return find_model_folder(options);
+  }
+  auto folder = find_bundled("models/fovea-vit");
+  if (folder) return folder;
+  return std::move(folder).error().with_remedy("Name the folder of a ViT with --model DIR");
 }
 
 Result<LoadOptions> load_options(const ModelOptions& options) {

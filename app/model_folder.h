@@ -13,6 +13,10 @@ namespace fovea::app {
 /// was looked at.
 Result<std::string> find_model_folder(const ModelOptions& options);
 
+/// The same for commands that look with a ViT alone: without --model and FOVEA_MODEL, the bundled
+/// fovea-vit.
+Result<std::string> find_classifier_folder(const ModelOptions& options);
+
 /// Checks --device and --dtype against what this build has. Errors: device, unsupported. Nothing
 /// falls back silently.
 Result<LoadOptions> load_options(const ModelOptions& options);

@@ -330,10 +330,12 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   EvalOptions eval;
   HeatmapOptions heatmap;
   ClassifyOptions classify;
-  const std::array commands{&declare_ask(app, ask),          &declare_chat(app, chat),
-                            &declare_inspect(app, inspect),  &declare_bench(app, bench),
-                            &declare_eval(app, eval),        &declare_heatmap(app, heatmap),
-                            &declare_classify(app, classify)};
+  CalibrateVitOptions calibrate_vit;
+  const std::array commands{
+      &declare_ask(app, ask),           &declare_chat(app, chat),
+      &declare_inspect(app, inspect),   &declare_bench(app, bench),
+      &declare_eval(app, eval),         &declare_heatmap(app, heatmap),
+      &declare_classify(app, classify), &declare_calibrate(app, calibrate_vit)};
 
   if (!arguments.empty() && !arguments.front().empty() && arguments.front().front() != '-') {
     const auto named = [&](const CLI::App* c) { return c->get_name() == arguments.front(); };
@@ -395,6 +397,9 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   } else if (chosen == "classify") {
     FOVEA_CHECK(check_classify(classify));
     line.command = classify;
+  } else if (chosen == "calibrate") {
+    FOVEA_CHECK(check_calibrate(calibrate_vit));
+    line.command = calibrate_vit;
   } else {
     FOVEA_CHECK(check_ask(heatmap.ask, chosen));
     FOVEA_CHECK(read_prune_settings(heatmap.ask.prune));

@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "app/calibrate_options.h"
 #include "app/classify_options.h"
 #include "app/prune_options.h"
 #include "app/shared_options.h"
@@ -82,7 +83,7 @@ struct InspectOptions {
 };
 
 using Command = std::variant<AskOptions, ChatOptions, InspectOptions, BenchOptions, EvalOptions,
-                             HeatmapOptions, ClassifyOptions>;
+                             HeatmapOptions, ClassifyOptions, CalibrateVitOptions>;
 
 /// Either a command to run, or a text that was asked for (--help, --version).
 struct ParsedLine {

@@ -118,7 +118,7 @@ TEST(Options, a_raw_prompt_takes_the_place_of_a_question) {
 }
 
 TEST(Options, what_this_version_lacks_is_said_plainly) {
-  for (const char* command : {"batch", "segment", "face", "face-edc", "calibrate", "x"}) {
+  for (const char* command : {"batch", "segment", "face", "face-edc", "x"}) {
     const std::string message = refusal({command});
     EXPECT_NE(message.find("this version has no command \"" + std::string(command)),
               std::string::npos)
