@@ -17,8 +17,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -118,14 +118,12 @@ def prepare(batch: Batch, renderer: Renderer, side: int) -> dict[str, torch.Tens
     inputs = {n: torch.from_numpy(getattr(batch, n)).to(renderer.device, non_blocking=True) for n in names}
     count, slots = batch.slot_scene.shape
     if slots:
-        places = (batch.background + slots * torch.arange(count)[:, None].numpy()).reshape(-1)
-        backgrounds = renderer.backgrounds(count * slots, side)
-        if slots > 1:
-            backgrounds = backgrounds[torch.from_numpy(places).to(renderer.device)]
+        shared = (batch.background + slots * np.arange(count)[:, None]).reshape(-1)  # by the frames of a clip
+        backgrounds = renderer.backgrounds(count * slots, side)[torch.from_numpy(shared).to(renderer.device)]
         image, patch_kind = renderer.draw(batch.rows.reshape(count * slots, *batch.rows.shape[2:]), backgrounds, side)
         sizes = torch.from_numpy(batch.sizes.reshape(-1, 2)).to(renderer.device)
         inputs["pixels"] = renderer.normalise(renderer.pad(renderer.roughen(image), sizes))
-        shown = (inputs["slot_scene"].reshape(-1, 1) != UNUSED)
+        shown = inputs["slot_scene"].reshape(-1, 1) != UNUSED
         inputs["patch_kind"] = torch.where(shown, patch_kind, -100)
     return inputs
 

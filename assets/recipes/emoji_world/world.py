@@ -113,7 +113,7 @@ class World:
         return Scene(aspect, self._arrange(rng, kinds, Scene(aspect, ()), [(0.0, 0.0)] * wanted))
 
     def clip(self, rng: Random, aspect: str = "", length: int = 0) -> Clip:
-        """Two to eight frames of two to five still things, one or two moving ones, perhaps one that appears."""
+        """Two to eight frames of two to four still things, up to two moving ones, perhaps one that appears."""
         length = length or rng.randint(FEWEST_FRAMES, MOST_FRAMES)
         aspect = aspect or rng.choice(list(ASPECTS))
         appears = rng.random() < 0.75
