@@ -9,6 +9,7 @@
 #include "pruning/methods/himap.h"
 #include "pruning/methods/pyramiddrop.h"
 #include "pruning/methods/sgl.h"
+#include "pruning/methods/visionzip.h"
 
 namespace fovea {
 
@@ -121,6 +122,14 @@ const std::vector<Method>& table() {
        CutSide::before,
        {},
        make_divprune},
+      {"visionzip",
+       "2412.04467",
+       "in the vision tower: what the class token sees, and merged tokens for the rest",
+       visionzip_presets,
+       kVisionZipDefaultPreset,
+       CutSide::before,
+       {{"contextual", "N", "merged tokens among those kept (default 10 of 64)"}},
+       VisionZip::make},
       {"random",
        "",
        "drawn by lot: a yardstick",

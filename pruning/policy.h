@@ -72,6 +72,9 @@ struct PruningPlan {
   PositionMode positions = PositionMode::original;
   /// Policy::read_embeddings() wants to see the embedded prompt.
   bool reads_embeddings = false;
+  /// Of plans for a vision tower: a class token that survives goes on to the decoder, though the
+  /// model's own selection leaves class tokens out.
+  bool keeps_class_token = false;
 };
 
 /// What a plan may depend on.
@@ -124,6 +127,9 @@ class Policy {
   virtual std::string name() const = 0;
   /// True when it ranks by a score that adjustments (debiasing) may change.
   virtual bool takes_adjustments() const { return false; }
+  /// True when it acts in the vision tower: it is then asked about the tower's own tokens (class
+  /// token first, one picture at a time), and all its stages have Hook::vit_block.
+  virtual bool in_vision_tower() const { return false; }
   /// Decides stages and counts. A stage that would keep everything must be left out, so that
   /// keep-all runs are bit-identical to runs without pruning. Errors: usage (counts that rise,
   /// layers the model does not have), unsupported.

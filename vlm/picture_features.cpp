@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "kernels/ops/gather/gather.h"
 #include "vision/preprocess.h"
 #include "vlm/stopwatch.h"
 
@@ -30,35 +31,63 @@ std::uint64_t hash_image(const Image& image, std::uint64_t seed) {
   return mix(state + tail);
 }
 
+/// What goes into the projector: the rows that the model selects, of those a pruner left.
+Result<TensorView> select_rows(Context& context, const LlavaConfig& config, TowerTokens left,
+                               EncodedPicture& encoded) {
+  std::vector<std::int32_t> chosen;
+  for (std::size_t i = 0; i < left.rows.size(); ++i) {
+    const bool leaves = left.rows[i] == 0 && config.drop_class_token && !left.keeps_class_token;
+    if (leaves) continue;
+    chosen.push_back(static_cast<std::int32_t>(i));
+    encoded.tower_rows.push_back(left.rows[i]);
+  }
+  if (left.stages.empty()) encoded.tower_rows.clear();
+  encoded.stages = std::move(left.stages);
+  FOVEA_TRY(
+      const TensorView selected,
+      context.workspace.take(
+          Shape{static_cast<std::int64_t>(chosen.size()), config.vision.hidden_size}, DType::f32));
+  FOVEA_CHECK(gather_rows(context, left.hidden.view(), chosen, selected));
+  return selected;
+}
+
 }  // namespace
 
 Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
-                                      ConstTensorView pixels) {
+                                      ConstTensorView pixels, TowerPruner* pruner) {
   Workspace::Scope scope(context.workspace);
   const LlavaConfig& config = model.config();
   EncodedPicture encoded;
   Stopwatch watch;
-  FOVEA_TRY(
-      const TensorView hidden,
-      context.workspace.take(Shape{config.vision.tokens(), config.vision.hidden_size}, DType::f32));
-  FOVEA_CHECK(model.vision().forward(context, pixels, hidden));
+  TensorView selected;
+  if (pruner != nullptr) {
+    FOVEA_TRY(TowerTokens left, pruner->run(context, model.vision(), pixels));
+    FOVEA_TRY(selected, select_rows(context, config, std::move(left), encoded));
+  } else {
+    FOVEA_TRY(const TensorView hidden,
+              context.workspace.take(Shape{config.vision.tokens(), config.vision.hidden_size},
+                                     DType::f32));
+    FOVEA_CHECK(model.vision().forward(context, pixels, hidden));
+    // The class token comes first; select strategy "default" leaves it out.
+    const std::int64_t count = config.visual_tokens_per_image();
+    selected = hidden.slice(hidden.rows() - count, count);
+  }
   encoded.vision_ms = watch.lap_ms();
-  const std::int64_t count = config.visual_tokens_per_image();
-  FOVEA_TRY(encoded.tokens, Tensor::allocate(Shape{count, config.decoder.hidden_size}, DType::f32));
-  // The class token comes first; select strategy "default" leaves it out.
-  FOVEA_CHECK(model.projector().forward(context, hidden.slice(hidden.rows() - count, count),
-                                        encoded.tokens.view()));
+  FOVEA_TRY(encoded.tokens,
+            Tensor::allocate(Shape{selected.rows(), config.decoder.hidden_size}, DType::f32));
+  FOVEA_CHECK(model.projector().forward(context, selected, encoded.tokens.view()));
   encoded.projector_ms = watch.lap_ms();
   return encoded;
 }
 
-Result<PictureFeatureCache::Found> PictureFeatureCache::get(Context& context,
-                                                            const LlavaModel& model,
-                                                            const Image& image, AspectMode aspect) {
+Result<PictureFeatureCache::Found> PictureFeatureCache::get(
+    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+    const std::shared_ptr<TowerPruner>& pruner) {
   const std::uint64_t key = hash_image(image, aspect == AspectMode::pad ? 1 : 2);
   const std::uint64_t check = hash_image(image, 3);
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->features->content == key && entry->check == check && entry->aspect == aspect) {
+    if (entry->features->content == key && entry->check == check && entry->aspect == aspect &&
+        entry->pruner == pruner) {
       entries_.splice(entries_.begin(), entries_, entry);
       return Found{entries_.front().features, false};
     }
@@ -73,11 +102,15 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(Context& context,
   FOVEA_TRY(const auto prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
   features->preprocess_ms = watch.lap_ms();
   features->rect = prepared->rect;
-  FOVEA_TRY(EncodedPicture encoded, encode_picture(context, model, prepared->pixels.view()));
+  features->size = {image.width, image.height};
+  FOVEA_TRY(EncodedPicture encoded,
+            encode_picture(context, model, prepared->pixels.view(), pruner.get()));
   features->tokens = std::move(encoded.tokens);
+  features->tower_rows = std::move(encoded.tower_rows);
+  features->stages = std::move(encoded.stages);
   features->vision_ms = encoded.vision_ms;
   features->projector_ms = encoded.projector_ms;
-  entries_.push_front({check, aspect, features});
+  entries_.push_front({check, aspect, pruner, features});
   if (entries_.size() > capacity_) entries_.pop_back();
   return Found{std::move(features), true};
 }

@@ -7,6 +7,7 @@
 
 #include "kernels/context.h"
 #include "vision/image.h"
+#include "vision/tower_pruner.h"
 #include "vlm/llava_model.h"
 #include "vlm/prepared_pictures.h"
 
@@ -16,6 +17,10 @@ struct PictureFeatures {
   std::uint64_t content = 0;  // identifies pixels and preprocessing
   Tensor tokens;              // [visual tokens, decoder width] f32
   PixelRect rect;
+  PictureSize size;  // of the original picture
+  /// As in TowerTokens, when the tower pruned: the tokens' rows, and what each stage left.
+  std::vector<std::int32_t> tower_rows;
+  std::vector<StageRecord> stages;
   double preprocess_ms = 0, vision_ms = 0, projector_ms = 0;  // of the run that made it
 };
 
@@ -29,9 +34,10 @@ class PictureFeatureCache {
     std::shared_ptr<const PictureFeatures> features;
     bool fresh = false;  // computed by this call
   };
-  /// Errors: those of preprocess() and VitEncoder::forward().
+  /// A null pruner runs the whole tower. Errors: those of preprocess(), VitEncoder::forward() and
+  /// the pruner.
   Result<Found> get(Context& context, const LlavaModel& model, const Image& image,
-                    AspectMode aspect);
+                    AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner = nullptr);
   /// From now on prepared pixels are taken from, and left in, a place where another model looks
   /// too; null: no such place.
   void share_preprocessing(PreparedPictures* shared) { shared_ = shared; }
@@ -41,6 +47,7 @@ class PictureFeatureCache {
   struct Entry {
     std::uint64_t check = 0;
     AspectMode aspect = AspectMode::crop;
+    std::shared_ptr<TowerPruner> pruner;
     std::shared_ptr<const PictureFeatures> features;
   };
   std::size_t capacity_;
@@ -48,13 +55,15 @@ class PictureFeatureCache {
   std::list<Entry> entries_;  // most recent first
 };
 
-/// Vision tower and projector on prepared pixels [3, side, side]: f32 [visual tokens, decoder
-/// width].
+/// Vision tower and projector on prepared pixels [3, side, side].
 struct EncodedPicture {
-  Tensor tokens;
+  Tensor tokens;                         // f32 [visual tokens, decoder width]
+  std::vector<std::int32_t> tower_rows;  // as in PictureFeatures
+  std::vector<StageRecord> stages;
   double vision_ms = 0, projector_ms = 0;
 };
+/// A null pruner runs the whole tower.
 Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
-                                      ConstTensorView pixels);
+                                      ConstTensorView pixels, TowerPruner* pruner = nullptr);
 
 }  // namespace fovea

@@ -1,7 +1,6 @@
 #include "vlm/prompt.h"
 
 #include <algorithm>
-#include <utility>
 
 namespace fovea {
 
@@ -54,7 +53,8 @@ class PromptBuilder {
       std::int32_t id = first_id + within;
       if (row < first_row) {  // ids of such class tokens are known once all pictures are
         id = -1;
-        class_tokens_.push_back({prompt_.ids.size(), visual_token(shown, image, row)});
+        class_tokens_.push_back(
+            {prompt_.ids.size(), prompt_.pictures.size(), visual_token(shown, image, row)});
       }
       // The top bit keeps picture keys apart from token ids.
       const std::uint64_t place =
@@ -66,6 +66,7 @@ class PromptBuilder {
     prompt_.layout.pictures.resize(
         std::max(prompt_.layout.pictures.size(), static_cast<std::size_t>(index) + 1));
     prompt_.layout.pictures[static_cast<std::size_t>(index)] = shown.size;
+    prompt_.pictures.push_back({image, first_row, first_id, -1});
     prompt_.unpruned_visual += count;
     next_position_ += count;
     return {};
@@ -77,9 +78,10 @@ class PromptBuilder {
     if (layout.visual.empty()) {
       std::fill(layout.kinds.begin(), layout.kinds.end(), TokenKind::text);
     }
-    for (const auto& [position, token] : class_tokens_) {
-      layout.visual_ids[position] = static_cast<std::int32_t>(layout.visual.size());
-      layout.visual.push_back(token);
+    for (const ClassToken& added : class_tokens_) {
+      const auto id = static_cast<std::int32_t>(layout.visual.size());
+      layout.visual_ids[added.position] = prompt_.pictures[added.picture].class_id = id;
+      layout.visual.push_back(added.token);
     }
     for (const std::uint64_t key : prompt_.keys) {  // FNV-1a over whole keys
       layout.fingerprint = (layout.fingerprint ^ key) * 0x100000001B3ull;
@@ -120,8 +122,12 @@ class PromptBuilder {
   std::span<const PromptPicture> pictures_;
   EncodedPrompt prompt_;
   std::int32_t next_position_ = 0;
-  /// Class tokens that only pruning passes on, by prompt position.
-  std::vector<std::pair<std::size_t, VisualToken>> class_tokens_;
+  /// Class tokens that only pruning passes on.
+  struct ClassToken {
+    std::size_t position, picture;  // in the prompt, and among its pictures
+    VisualToken token;
+  };
+  std::vector<ClassToken> class_tokens_;
 };
 
 }  // namespace

@@ -29,10 +29,24 @@ struct FeatureRow {
   std::int32_t row = 0;
 };
 
+/// The ids of one picture's tokens, by row of the vision tower.
+struct PictureIds {
+  std::int32_t picture = 0;    // an index into the pictures given
+  std::int32_t first_row = 0;  // the first row that the model selects: 0, or 1 without class token
+  std::int32_t first_id = 0;   // of that row; later rows follow
+  std::int32_t class_id = -1;  // of a class token that only pruning passes on; -1: there is none
+
+  /// -1 for a row that is no token of the prompt.
+  std::int32_t id_of(std::int32_t row) const {
+    return row >= first_row ? first_id + row - first_row : class_id;
+  }
+};
+
 struct EncodedPrompt {
   std::vector<std::int32_t> ids;  // the placeholder once per visual token
   SequenceLayout layout;
   std::vector<FeatureRow> features;  // per prompt position
+  std::vector<PictureIds> pictures;  // in the order of the prompt
   /// Per prompt position: where the token would stand if the vision tower had not pruned. A class
   /// token that only pruning passes on shares the place of its picture's first patch.
   std::vector<std::int32_t> original_positions;

@@ -11,6 +11,7 @@
 #include "vlm/prefix_store.h"
 #include "vlm/prompt.h"
 #include "vlm/stopwatch.h"
+#include "vlm/tower_stages.h"
 
 namespace fovea {
 
@@ -51,8 +52,20 @@ struct Session::Impl {
   Context context;
   PictureFeatureCache pictures{kCachedPictures};
   PrefixStore prefixes;
+  std::shared_ptr<TowerPruner> policy_tower;  // runs options.policy when it acts in the tower
+  // Of the last prompt, whose prefix may be kept.
+  std::shared_ptr<TowerPruner> last_tower;
+  std::optional<PositionMode> last_positions;
 
   Conversation conversation;
+
+  void set_policy(std::shared_ptr<Policy> policy);
+  /// The pruner of the vision tower; null: none. Errors: usage when there are two.
+  Result<std::shared_ptr<TowerPruner>> tower() const;
+  /// The policy of the decoder; null: none.
+  Policy* decoder_policy() const {
+    return policy_tower == nullptr ? options.policy.get() : nullptr;
+  }
 
   Result<Answer> ask(const Question& question, const TextCallback& on_text);
   /// Adds to `spared_ms` what of the timings was not spent now (see Question::as_if_fresh).
@@ -62,7 +75,7 @@ struct Session::Impl {
                       const std::vector<std::shared_ptr<const PictureFeatures>>& features,
                       TensorView out);
   Status generate(const Question& question, const TextCallback& on_text,
-                  const Stopwatch& since_preprocess, std::int64_t prompt_tokens,
+                  const Stopwatch& since_preprocess, std::int64_t next_position,
                   DecoderState& state, TensorView logits, const Watchers& watchers, Answer& answer);
   Status introspect(const IntrospectionRequest& request, const EncodedPrompt& prompt,
                     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
@@ -85,6 +98,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const LlavaMode
   impl->context.threads = options.threads;
   impl->model = std::move(model);
   impl->options = std::move(options);
+  impl->set_policy(impl->options.policy);
   return std::unique_ptr<Session>(new Session(std::move(impl)));
 }
 
@@ -103,9 +117,29 @@ void Session::share_preprocessing(PreparedPictures* shared) {
   impl_->pictures.share_preprocessing(shared);
 }
 
+void Session::Impl::set_policy(std::shared_ptr<Policy> policy) {
+  const bool in_tower = policy != nullptr && policy->in_vision_tower();
+  policy_tower = in_tower ? tower_pruner(policy) : nullptr;
+  options.policy = std::move(policy);
+}
+
+Result<std::shared_ptr<TowerPruner>> Session::Impl::tower() const {
+  if (policy_tower != nullptr && options.tower != nullptr) {
+    return make_error(ErrorCode::usage, policy_tower->name() + " and " + options.tower->name() +
+                                            " both prune the vision tower")
+        .in_field("--vit-prune")
+        .with_remedy("Choose one of them");
+  }
+  return policy_tower != nullptr ? policy_tower : options.tower;
+}
+
 void Session::prune_with(std::shared_ptr<Policy> policy, std::optional<PositionMode> positions) {
-  impl_->options.policy = std::move(policy);
+  impl_->set_policy(std::move(policy));
   impl_->options.positions = positions;
+}
+
+void Session::prune_tower_with(std::shared_ptr<TowerPruner> tower) {
+  impl_->options.tower = std::move(tower);
 }
 
 void Session::forget_last_turn() {
@@ -158,9 +192,16 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
     parts = chat_template.render(turns);
   }
 
+  FOVEA_TRY(const auto pruner, tower());
+  // What was kept is made of other tokens, or stands at other positions.
+  if (pruner != last_tower || (pruner != nullptr && options.positions != last_positions)) {
+    prefixes.clear();
+  }
+  last_tower = pruner;
+  last_positions = options.positions;
   std::vector<PromptPicture> pictures_in_prompt;
   for (const auto& image : images) {
-    FOVEA_TRY(auto found, pictures.get(context, *model, *image, aspect));
+    FOVEA_TRY(auto found, pictures.get(context, *model, *image, aspect, pruner));
     if (found.fresh || question.as_if_fresh) {
       timings.preprocess += found.features->preprocess_ms;
       timings.vision += found.features->vision_ms;
@@ -170,8 +211,8 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
       spared_ms +=
           found.features->preprocess_ms + found.features->vision_ms + found.features->projector_ms;
     }
-    pictures_in_prompt.push_back(
-        {found.features->content, found.features->rect, {image->width, image->height}});
+    pictures_in_prompt.push_back({found.features->content, found.features->rect,
+                                  found.features->size, found.features->tower_rows});
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());
@@ -209,14 +250,14 @@ Status Session::Impl::embed_prompt(
 }
 
 Status Session::Impl::generate(const Question& question, const TextCallback& on_text,
-                               const Stopwatch& since_preprocess, std::int64_t prompt_tokens,
+                               const Stopwatch& since_preprocess, std::int64_t next_position,
                                DecoderState& state, TensorView logits, const Watchers& watchers,
                                Answer& answer) {
   const LlavaConfig& config = model->config();
   FOVEA_TRY(Sampler sampler, Sampler::create(question.sampling));
   StreamDecoder stream(model->tokenizer());
   const auto vocabulary = static_cast<std::size_t>(config.decoder.vocab_size);
-  const std::int64_t room = config.decoder.max_positions - prompt_tokens;
+  const std::int64_t room = config.decoder.max_positions - next_position;
   const std::int64_t most = std::min<std::int64_t>(question.sampling.max_new_tokens, room);
   const auto emit = [&](const std::string& piece) {
     if (!piece.empty() && on_text) on_text(piece);
@@ -338,10 +379,15 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
   const DecoderConfig& config = model->config().decoder;
   const std::int64_t tokens = prompt.layout.tokens();
   answer.prompt_token_ids = prompt.ids;
+  const bool spread = options.positions == PositionMode::original;  // over the places as they were
+  const std::int64_t next_position = spread
+                                         ? 1 + *std::max_element(prompt.original_positions.begin(),
+                                                                 prompt.original_positions.end())
+                                         : tokens;
   const auto run = [&]() -> Status {
-    if (tokens >= config.max_positions) {
-      return make_error(ErrorCode::usage, "the prompt has " + std::to_string(tokens) +
-                                              " tokens, the model's context holds " +
+    if (next_position >= config.max_positions) {
+      return make_error(ErrorCode::usage, "the prompt takes " + std::to_string(next_position) +
+                                              " positions, the model's context holds " +
                                               std::to_string(config.max_positions) +
                                               " including the answer")
           .in_field("question")
@@ -349,11 +395,12 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     }
 
     PruningPlan plan;
-    const bool prune = options.policy != nullptr && prompt.layout.visual_count() > 0;
-    if (prune) {
-      FOVEA_TRY(plan, options.policy->plan(prompt.layout, model_shape(config)));
-      if (options.positions) plan.positions = *options.positions;
+    Policy* const policy = decoder_policy();
+    if (last_tower != nullptr) plan.positions = PositionMode::compact;
+    if (policy != nullptr && prompt.layout.visual_count() > 0) {
+      FOVEA_TRY(plan, policy->plan(prompt.layout, model_shape(config)));
     }
+    if (options.positions) plan.positions = *options.positions;
     const int layers = static_cast<int>(config.layers);
     const int boundary = model->decoder().boundary(&plan);
     std::int64_t shareable = shareable_tokens(prompt.layout, &plan, boundary);
@@ -366,8 +413,9 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
 
     PrefillInput input;
     input.layout = &prompt.layout;
+    if (spread) input.positions = prompt.original_positions;
     input.observer = importance ? &*importance : nullptr;
-    input.policy = plan.stages.empty() ? nullptr : options.policy.get();
+    input.policy = plan.stages.empty() ? nullptr : policy;
     input.plan = &plan;
     if (!question.as_if_fresh) input.prefix = prefixes.find(prompt.keys, shareable, boundary);
     const std::int64_t reused = input.prefix != nullptr ? input.prefix->tokens : 0;
@@ -390,6 +438,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     DecoderState state = model->decoder().new_state();
     answer.pruning.initial = prompt.unpruned_visual;
     answer.pruning.positions = plan.positions;
+    FOVEA_CHECK(record_tower_stages(prompt, features, answer.pruning));
     Stopwatch prefill_watch;
     FOVEA_CHECK(model->decoder().prefill(context, input, state, logits, &answer.pruning,
                                          trace != nullptr ? &trace->add_row() : nullptr));
@@ -398,7 +447,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
         account(answer.pruning, budget_shape(*model), tokens - prompt.layout.visual_count());
     std::vector<double> step_maxima;
     const Watchers watchers{trace.get(), input.observer, importance ? &step_maxima : nullptr};
-    FOVEA_CHECK(generate(question, on_text, total, tokens, state, logits, watchers, answer));
+    FOVEA_CHECK(generate(question, on_text, total, next_position, state, logits, watchers, answer));
 
     if (capture_here) {
       prefixes.keep(prompt.keys, std::move(captured), layers);

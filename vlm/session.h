@@ -13,6 +13,7 @@
 #include "pruning/policy.h"
 #include "pruning/visual_token.h"
 #include "vision/image.h"
+#include "vision/tower_pruner.h"
 #include "vlm/chat_template.h"
 #include "vlm/introspection.h"
 #include "vlm/llava_model.h"
@@ -76,6 +77,7 @@ struct SessionOptions {
   std::string chat_template;              // built-in name; empty: recognised from the model
   std::shared_ptr<Policy> policy;         // null: no pruning
   std::optional<PositionMode> positions;  // null: the policy's own choice
+  std::shared_ptr<TowerPruner> tower;     // null: the vision tower runs whole
   std::optional<AspectMode> aspect;       // null: the model's own choice
 };
 
@@ -93,14 +95,18 @@ class Session {
   ~Session();
 
   /// Errors: usage (an empty question, pictures that do not match the marks, a prompt longer than
-  /// the model's context), bad_input, out_of_memory. A cancelled answer is no error: it comes back
-  /// with finish_reason cancelled and the text so far. Setting *cancel from another thread stops
-  /// the run between two operations.
+  /// the model's context, two methods for the vision tower), bad_input, out_of_memory. A cancelled
+  /// answer is no error: it comes back with finish_reason cancelled and the text so far. Setting
+  /// *cancel from another thread stops the run between two operations.
   Result<Answer> ask(const Question& question, const TextCallback& on_text = {},
                      const std::atomic<bool>* cancel = nullptr);
 
-  /// How the questions from now on are pruned; a null policy prunes nothing.
+  /// How the questions from now on are pruned; a null policy prunes nothing. A policy of the vision
+  /// tower (VisionZip) acts there and leaves the decoder whole.
   void prune_with(std::shared_ptr<Policy> policy, std::optional<PositionMode> positions = {});
+  /// Prunes in the vision tower, beside what the policy does in the decoder; null: the tower runs
+  /// whole. Survivors' positions run on without gaps unless original ones were asked for.
+  void prune_tower_with(std::shared_ptr<TowerPruner> tower);
 
   /// Forgets the last turn, so that its question can be asked again in the same place of the
   /// conversation (with other pruning, say). Without any turn nothing happens.

@@ -39,8 +39,8 @@ class FakeStage final : public StageInput {
   }
 
   // [head][row][column] over visual and text columns, for each row set that the test uses.
-  Maps last_visual, text_visual, text_text, visual_visual, probes_all;
-  std::vector<std::vector<float>> visual_states, text_states;
+  Maps last_visual, text_visual, text_text, visual_visual, probes_all, class_visual;
+  std::vector<std::vector<float>> visual_states, text_states, visual_key_means;
   std::vector<std::int32_t> visual_positions, text_positions;
 
   void set_visual_ids(std::vector<std::int32_t> ids) { ids_ = std::move(ids); }
@@ -103,6 +103,9 @@ class FakeStage final : public StageInput {
   Result<ConstTensorView> visual_hidden(Context& context) override {
     return copy(context, visual_states);
   }
+  Result<ConstTensorView> visual_keys(Context& context) override {
+    return copy(context, visual_key_means);
+  }
   Result<ConstTensorView> text_hidden(Context& context) override {
     return copy(context, text_states);
   }
@@ -112,6 +115,7 @@ class FakeStage final : public StageInput {
     if (rows == RowSet::last) return last_visual;
     if (rows == RowSet::visual) return visual_visual;
     if (rows == RowSet::probes) return probes_all;
+    if (rows == RowSet::class_token) return class_visual;
     return columns == ColumnSet::visual ? text_visual : text_text;
   }
   static Result<ConstTensorView> copy(Context& context,

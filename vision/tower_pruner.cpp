@@ -1,0 +1,198 @@
+#include "vision/tower_pruner.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "kernels/ops/attention/attention.h"
+#include "kernels/ops/gather/gather.h"
+
+namespace fovea {
+
+SequenceLayout tower_layout(const VitConfig& config) {
+  SequenceLayout layout;
+  const auto grid = static_cast<std::int32_t>(config.grid());
+  const auto patches_from = static_cast<std::int32_t>(config.prefix_tokens());
+  for (std::int32_t row = 0; row < static_cast<std::int32_t>(config.tokens()); ++row) {
+    VisualToken token;
+    if (row >= patches_from) {
+      token.row = (row - patches_from) / grid;
+      token.col = (row - patches_from) % grid;
+    }
+    layout.kinds.push_back(TokenKind::visual);
+    layout.visual_ids.push_back(row);
+    layout.visual.push_back(token);
+  }
+  return layout;
+}
+
+namespace {
+
+/// What a policy sees of a block that has just run on one picture.
+class BlockStage final : public StageInput {
+ public:
+  BlockStage(const SequenceLayout& layout, const VitBlockView& block)
+      : layout_(layout), block_(block), view_(picture_view(block, 0)) {}
+
+  std::span<const std::int32_t> visual_ids() const override { return view_.tokens; }
+  const SequenceLayout& layout() const override { return layout_; }
+  std::int64_t row_count(RowSet rows) const override {
+    if (rows == RowSet::class_token) return 1;
+    return rows == RowSet::visual ? view_.query.rows() : 0;
+  }
+  Result<TensorView> scores(Context& context, const ScoreRequest& request) override;
+  Result<ConstTensorView> visual_hidden(Context&) override { return block_.hidden; }
+  Result<ConstTensorView> visual_keys(Context& context) override;
+  Result<ConstTensorView> text_hidden(Context&) override {
+    return make_error(ErrorCode::unsupported, "a vision tower has no text");
+  }
+
+ private:
+  const SequenceLayout& layout_;
+  const VitBlockView& block_;
+  VitPictureView view_;
+};
+
+Result<TensorView> BlockStage::scores(Context& context, const ScoreRequest& request) {
+  const std::int64_t rows = row_count(request.rows);
+  if (rows == 0 || request.columns != ColumnSet::visual) {
+    return make_error(ErrorCode::unsupported, "a vision tower has no text to attend or be seen");
+  }
+  const std::int64_t heads = view_.query.shape[1], tokens = view_.query.rows();
+  Shape shape{tokens};
+  if (request.row_reduction == Reduction::none) shape = Shape{rows, tokens};
+  if (request.head_reduction == Reduction::none) {
+    shape = request.row_reduction == Reduction::none ? Shape{heads, rows, tokens}
+                                                     : Shape{heads, tokens};
+  }
+  FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
+  std::vector<std::int32_t> columns(static_cast<std::size_t>(tokens));
+  std::iota(columns.begin(), columns.end(), 0);
+  const auto length = static_cast<std::int32_t>(tokens);
+  const std::byte* page = view_.key.data;
+  ScoreArgs args;
+  args.query = view_.query.slice(0, rows);  // the class token comes first
+  args.lse = ConstTensorView(view_.lse.data, DType::f32, {heads, rows}, view_.lse.device);
+  args.lse.row_stride = view_.lse.row_stride;
+  args.kv = key_view(view_.key, &page, &length);
+  args.scale = block_.scale;
+  args.columns = columns;
+  args.row_weights = request.row_weights;
+  args.rows = request.row_reduction;
+  args.heads = request.head_reduction;
+  args.out = out;
+  FOVEA_CHECK(attention_scores(context, args));
+  return out;
+}
+
+Result<ConstTensorView> BlockStage::visual_keys(Context& context) {
+  const std::int64_t tokens = view_.key.rows(), heads = view_.key.shape[1];
+  const std::int64_t channels = view_.key.shape[2];
+  FOVEA_TRY(const TensorView mean, context.workspace.take(Shape{tokens, channels}, DType::f32));
+  for (std::int64_t token = 0; token < tokens; ++token) {
+    const float* key = view_.key.row<float>(token);
+    float* out = mean.row<float>(token);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      float sum = 0;
+      for (std::int64_t head = 0; head < heads; ++head) sum += key[head * channels + c];
+      out[c] = sum / static_cast<float>(heads);
+    }
+  }
+  return ConstTensorView(mean);
+}
+
+/// The states a selection leaves, and whose they are.
+Result<TowerTokens> apply(Context& context, const Stage& stage, const VitBlockView& block,
+                          const Selection& selection) {
+  const auto present = static_cast<std::int32_t>(block.rows->count());
+  const std::span<const std::int32_t> tokens = block.rows->tokens;
+  TowerTokens left;
+  StageRecord record{.when = Hook::vit_block, .layer = stage.layer};
+  std::vector<std::int32_t> offsets{0}, sources;
+  std::vector<float> weights;
+  for (std::int64_t i = 0; i < selection.count; ++i) {
+    const auto* given = selection.offsets.as<std::int32_t>();
+    const std::int64_t begin = given != nullptr ? given[i] : i;
+    const std::int64_t end = given != nullptr ? given[i + 1] : i + 1;
+    std::vector<std::int32_t> rows;
+    for (std::int64_t s = begin; s < end; ++s) {
+      const std::int32_t source = selection.sources.as<std::int32_t>()[s];
+      if (source < 0 || source >= present) {
+        return make_error(ErrorCode::internal, "a pruning method selected token " +
+                                                   std::to_string(source) + " of " +
+                                                   std::to_string(present));
+      }
+      sources.push_back(source);
+      weights.push_back(selection.weights.empty() ? 1.0f : selection.weights.as<float>()[s]);
+      rows.push_back(tokens[static_cast<std::size_t>(source)]);
+    }
+    if (rows.empty()) {
+      return make_error(ErrorCode::internal, "a pruning method made a token of nothing");
+    }
+    left.rows.push_back(rows.front());
+    offsets.push_back(static_cast<std::int32_t>(sources.size()));
+    if (!selection.offsets.empty()) record.sources.push_back(std::move(rows));
+  }
+  record.kept = left.rows;
+  left.stages.push_back(std::move(record));
+  FOVEA_TRY(left.hidden,
+            Tensor::allocate(Shape{selection.count, block.hidden.shape[1]}, DType::f32));
+  FOVEA_CHECK(merge_rows(context, block.hidden, offsets, sources, weights, left.hidden.view()));
+  return left;
+}
+
+class PolicyPruner final : public TowerPruner {
+ public:
+  explicit PolicyPruner(std::shared_ptr<Policy> policy) : policy_(std::move(policy)) {}
+  std::string name() const override { return policy_->name(); }
+  Result<TowerTokens> run(Context& context, const VitEncoder& tower,
+                          ConstTensorView pixels) override;
+
+ private:
+  std::shared_ptr<Policy> policy_;
+};
+
+Result<TowerTokens> PolicyPruner::run(Context& context, const VitEncoder& tower,
+                                      ConstTensorView pixels) {
+  const VitConfig& config = tower.config();
+  const SequenceLayout layout = tower_layout(config);
+  const ModelShape shape{tower.run_layers(), static_cast<int>(config.heads),
+                         static_cast<int>(config.heads), config.hidden_size};
+  FOVEA_TRY(const PruningPlan plan, policy_->plan(layout, shape));
+  const bool acts = !plan.stages.empty();
+  if (plan.stages.size() > 1 || (acts && (plan.stages[0].when != Hook::vit_block ||
+                                          plan.stages[0].layer != tower.run_layers() - 1))) {
+    return make_error(ErrorCode::unsupported,
+                      name() + " does not act where this vision tower lets policies act");
+  }
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView hidden,
+            context.workspace.take(Shape{config.tokens(), config.hidden_size}, DType::f32));
+  TowerTokens left;
+  const VitObserver observer = [&](Context& where, const VitBlockView& block) -> Status {
+    if (block.layer != plan.stages[0].layer) return {};
+    Workspace::Scope stage_scope(where.workspace);
+    BlockStage stage(layout, block);
+    Selection selection;
+    FOVEA_CHECK(policy_->select(where, 0, stage, selection));
+    FOVEA_TRY(left, apply(where, plan.stages[0], block, selection));
+    return {};
+  };
+  FOVEA_CHECK(tower.forward(context, pixels, hidden, acts ? observer : VitObserver{}));
+  if (!acts) {
+    left.rows.resize(static_cast<std::size_t>(config.tokens()));
+    std::iota(left.rows.begin(), left.rows.end(), 0);
+    FOVEA_TRY(left.hidden, Tensor::allocate(hidden.shape, DType::f32));
+    FOVEA_CHECK(convert(hidden, left.hidden.view()));
+  }
+  left.keeps_class_token = acts && plan.keeps_class_token;
+  return left;
+}
+
+}  // namespace
+
+std::shared_ptr<TowerPruner> tower_pruner(std::shared_ptr<Policy> policy) {
+  return std::make_shared<PolicyPruner>(std::move(policy));
+}
+
+}  // namespace fovea
