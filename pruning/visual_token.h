@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 namespace fovea {
@@ -39,6 +40,9 @@ struct SequenceLayout {
   std::vector<std::int32_t> visual_ids;  // per prompt position: id, or -1
   std::vector<VisualToken> visual;       // by id, those dropped in the vision tower included
   std::vector<PictureSize> pictures;     // by VisualToken::image
+  /// By prompt position: ids of all the visual tokens in a token that the vision tower merged,
+  /// ascending. visual_ids names the one in whose cell it stands.
+  std::map<std::int32_t, std::vector<std::int32_t>> merged;
   std::uint64_t fingerprint = 0;         // of the prompt's ids and pictures; seeds random choices
 
   std::int64_t tokens() const { return static_cast<std::int64_t>(kinds.size()); }

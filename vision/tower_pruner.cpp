@@ -40,6 +40,8 @@ class BlockStage final : public StageInput {
     if (rows == RowSet::class_token) return 1;
     return rows == RowSet::visual ? view_.query.rows() : 0;
   }
+  /// A tower adds its positions to the states that enter it; rows have none of their own.
+  std::vector<std::int32_t> positions(RowSet) const override { return {}; }
   Result<TensorView> scores(Context& context, const ScoreRequest& request) override;
   Result<ConstTensorView> visual_hidden(Context&) override { return block_.hidden; }
   Result<ConstTensorView> visual_keys(Context& context) override;
@@ -131,9 +133,15 @@ Result<TowerTokens> apply(Context& context, const Stage& stage, const VitBlockVi
     }
     left.rows.push_back(rows.front());
     offsets.push_back(static_cast<std::int32_t>(sources.size()));
-    if (!selection.offsets.empty()) record.sources.push_back(std::move(rows));
+    if (rows.size() == 1) {
+      record.kept.push_back(rows.front());
+    } else {
+      std::sort(rows.begin(), rows.end());
+      record.sources.push_back(rows);
+      left.merged[static_cast<std::int32_t>(i)] = std::move(rows);
+    }
   }
-  record.kept = left.rows;
+  std::sort(record.kept.begin(), record.kept.end());
   left.stages.push_back(std::move(record));
   FOVEA_TRY(left.hidden,
             Tensor::allocate(Shape{selection.count, block.hidden.shape[1]}, DType::f32));

@@ -4,6 +4,7 @@
 // are run by the one that tower_pruner() makes.
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,9 +23,11 @@ struct TowerTokens {
   /// Per token: the row that it is, or of a merged token the first of its sources, in whose cell it
   /// stands.
   std::vector<std::int32_t> rows;
+  /// Rows that a merged token is made of, ascending, by its place among the tokens.
+  std::map<std::int32_t, std::vector<std::int32_t>> merged;
   /// The class token among them goes to the model though its own selection would leave it out.
   bool keeps_class_token = false;
-  std::vector<StageRecord> stages;  // kept and sources are rows; kept in the order of `rows`
+  std::vector<StageRecord> stages;  // kept and sources are rows of the tower
 };
 
 class TowerPruner {

@@ -212,6 +212,7 @@ Status PrefillRun::start(int boundary) {
   sequence.origin.resize(static_cast<std::size_t>(total - prefix));
   std::iota(sequence.origin.begin(), sequence.origin.end(), static_cast<std::int32_t>(prefix));
   sequence.positions = positions_of(sequence.origin);
+  sequence.merged = input_.layout->merged;
   state_.survivors.assign(1, std::vector<std::int32_t>(static_cast<std::size_t>(total)));
   std::iota(state_.survivors[0].begin(), state_.survivors[0].end(), 0);
   return {};

@@ -38,6 +38,9 @@ Result<TensorView> select_rows(Context& context, const LlavaConfig& config, Towe
   for (std::size_t i = 0; i < left.rows.size(); ++i) {
     const bool leaves = left.rows[i] == 0 && config.drop_class_token && !left.keeps_class_token;
     if (leaves) continue;
+    if (auto merged = left.merged.find(static_cast<std::int32_t>(i)); merged != left.merged.end()) {
+      encoded.merged[static_cast<std::int32_t>(chosen.size())] = std::move(merged->second);
+    }
     chosen.push_back(static_cast<std::int32_t>(i));
     encoded.tower_rows.push_back(left.rows[i]);
   }
@@ -107,6 +110,7 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(
             encode_picture(context, model, prepared->pixels.view(), pruner.get()));
   features->tokens = std::move(encoded.tokens);
   features->tower_rows = std::move(encoded.tower_rows);
+  features->merged = std::move(encoded.merged);
   features->stages = std::move(encoded.stages);
   features->vision_ms = encoded.vision_ms;
   features->projector_ms = encoded.projector_ms;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 
 #include "kernels/context.h"
@@ -20,6 +21,7 @@ struct PictureFeatures {
   PictureSize size;  // of the original picture
   /// As in TowerTokens, when the tower pruned: the tokens' rows, and what each stage left.
   std::vector<std::int32_t> tower_rows;
+  std::map<std::int32_t, std::vector<std::int32_t>> merged;
   std::vector<StageRecord> stages;
   double preprocess_ms = 0, vision_ms = 0, projector_ms = 0;  // of the run that made it
 };
@@ -57,8 +59,10 @@ class PictureFeatureCache {
 
 /// Vision tower and projector on prepared pixels [3, side, side].
 struct EncodedPicture {
-  Tensor tokens;                         // f32 [visual tokens, decoder width]
-  std::vector<std::int32_t> tower_rows;  // as in PictureFeatures
+  Tensor tokens;  // f32 [visual tokens, decoder width]
+  // As in PictureFeatures.
+  std::vector<std::int32_t> tower_rows;
+  std::map<std::int32_t, std::vector<std::int32_t>> merged;
   std::vector<StageRecord> stages;
   double vision_ms = 0, projector_ms = 0;
 };

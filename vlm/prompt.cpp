@@ -50,6 +50,13 @@ class PromptBuilder {
                           "the vision tower has no row " + std::to_string(row));
       }
       const std::int32_t within = std::max(row - first_row, 0);
+      if (shown.merged != nullptr) {
+        const auto merged = shown.merged->find(static_cast<std::int32_t>(t));
+        if (merged != shown.merged->end()) {
+          merged_[static_cast<std::int32_t>(prompt_.ids.size())] = {prompt_.pictures.size(),
+                                                                    &merged->second};
+        }
+      }
       std::int32_t id = first_id + within;
       if (row < first_row) {  // ids of such class tokens are known once all pictures are
         id = -1;
@@ -82,6 +89,12 @@ class PromptBuilder {
       const auto id = static_cast<std::int32_t>(layout.visual.size());
       layout.visual_ids[added.position] = prompt_.pictures[added.picture].class_id = id;
       layout.visual.push_back(added.token);
+    }
+    for (const auto& [position, merged] : merged_) {
+      const PictureIds& ids = prompt_.pictures[merged.picture];
+      for (const std::int32_t row : *merged.rows) {
+        layout.merged[position].push_back(ids.id_of(row));
+      }
     }
     for (const std::uint64_t key : prompt_.keys) {  // FNV-1a over whole keys
       layout.fingerprint = (layout.fingerprint ^ key) * 0x100000001B3ull;
@@ -128,6 +141,12 @@ class PromptBuilder {
     VisualToken token;
   };
   std::vector<ClassToken> class_tokens_;
+  /// By prompt position: what a merged token is made of.
+  struct Merged {
+    std::size_t picture;  // among the prompt's pictures
+    const std::vector<std::int32_t>* rows;
+  };
+  std::map<std::int32_t, Merged> merged_;
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 // A rendered conversation as token ids, with every visual token's place in its picture.
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct PromptPicture {
   /// Rows of the vision tower that go into the prompt, in this order: 0 is the class token, 1 + r
   /// the patch of raster index r. Empty: all that the model selects.
   std::span<const std::int32_t> tower_rows;
+  /// Rows that merged tokens are made of, by place in tower_rows; null: none is merged.
+  const std::map<std::int32_t, std::vector<std::int32_t>>* merged = nullptr;
 };
 
 /// Which row of which picture's features a prompt token is made of.

@@ -212,7 +212,8 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
           found.features->preprocess_ms + found.features->vision_ms + found.features->projector_ms;
     }
     pictures_in_prompt.push_back({found.features->content, found.features->rect,
-                                  found.features->size, found.features->tower_rows});
+                                  found.features->size, found.features->tower_rows,
+                                  &found.features->merged});
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());

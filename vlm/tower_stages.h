@@ -10,9 +10,8 @@
 
 namespace fovea {
 
-/// Appends the tower's stages to `record`, each once for all pictures: ids ascending, sources in
-/// the same order. features: by index of the pictures given. Errors: internal when pictures were
-/// pruned in different numbers of stages.
+/// Appends the tower's stages to `record`, each once for all pictures. features: by index of the
+/// pictures given. Errors: internal when pictures were pruned in different numbers of stages.
 Status record_tower_stages(const EncodedPrompt& prompt,
                            const std::vector<std::shared_ptr<const PictureFeatures>>& features,
                            PruningRecord& record);

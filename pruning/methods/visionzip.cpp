@@ -200,6 +200,7 @@ Status VisionZip::select(Context& context, int, StageInput& input, Selection& se
 
   selection = {};
   selection.count = static_cast<std::int64_t>(offsets.size()) - 1;
+  selection.appended = static_cast<std::int64_t>(groups.size());
   const auto taken = [&](const auto& values, DType dtype) -> Result<TensorView> {
     FOVEA_TRY(const TensorView view,
               context.workspace.take(Shape{static_cast<std::int64_t>(values.size())}, dtype));
