@@ -24,9 +24,8 @@ constexpr const char* kHelp =
 
 class Conversation {
  public:
-  Conversation(const ChatOptions& options, const PruneSetting& setting, Session& session,
-               int threads)
-      : options_(options), setting_(setting), session_(session), threads_(threads) {}
+  Conversation(const ChatOptions& options, const PruneSetup& setup, Session& session, int threads)
+      : options_(options), setup_(setup), session_(session), threads_(threads) {}
 
   void show(std::vector<std::shared_ptr<const Image>> images) { pictures_ = std::move(images); }
 
@@ -78,22 +77,22 @@ class Conversation {
     question.images = pictures_;
     question.continue_conversation = begun_;
     question.sampling = sampling_options(options_.generation);
-    auto answer = session_.ask(question, print_text, &interrupted());
+    auto answer = ask(setup_, session_, question, print_text, &interrupted());
     if (!answer) return fail(answer.error());
     print_text("\n");
     clear_interrupt();
     pictures_.clear();
     begun_ = true;
-    answer->timings.load = session_.model().load_ms();
+    answer->timings.load = load_ms(setup_, session_);
     if (options_.output.verbose) {
-      print_summary(*answer, setting_, session_.model(), threads_);
-    } else if (setting_.prunes() && !options_.output.quiet) {
-      print_budget(*answer, setting_, session_.model());
+      print_summary(*answer, setup_.setting, session_.model(), threads_);
+    } else if (setup_.setting.prunes() && !options_.output.quiet) {
+      print_budget(*answer, setup_.setting, session_.model());
     }
   }
 
   const ChatOptions& options_;
-  const PruneSetting& setting_;
+  const PruneSetup& setup_;
   Session& session_;
   int threads_;
   std::vector<std::shared_ptr<const Image>> pictures_;  // for the next question
@@ -114,10 +113,15 @@ int run_chat(const ChatOptions& options) {
   if (!prune) return report_error(prune.error());
   auto session = create_session(*model, load->threads, options.generation, *prune);
   if (!session) return report_error(session.error(), Blame::model);
+  auto guide = load_guide(options.prune, options.model);
+  if (!guide) return report_error(guide.error(), Blame::model);
+  const auto attached =
+      attach_guide(*prune, {*guide, load->threads, options.generation.chat_template}, **session);
+  if (!attached) return report_error(attached.error());
   if (interrupted()) return report_error(make_error(ErrorCode::cancelled, "stopped"));
   if (options.output.verbose) print_model_notes(**session);
 
-  Conversation conversation(options, prune->setting, **session, load->threads);
+  Conversation conversation(options, *prune, **session, load->threads);
   conversation.show(std::move(*images));
   const bool terminal = isatty(STDIN_FILENO) != 0 && isatty(STDERR_FILENO) != 0;
   if (terminal && !options.output.quiet) {

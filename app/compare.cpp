@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "app/exit_code.h"
+#include "app/guide_report.h"
 #include "app/interrupt.h"
 #include "app/prune_report.h"
 #include "app/question_run.h"
@@ -34,6 +35,7 @@ Json run_json(const PruneSetting& setting, const Compared& compared, int layers)
   json.set("token_ids", Json::array_of(answer.token_ids));
   json.set("finish_reason", finish_reason_name(answer.finish_reason));
   json.set("visual_tokens", visual_tokens_json(answer, setting, layers));
+  json.set("guide", guide_json(answer));
   json.set("timings_ms", timings_json(answer.timings));
   return json;
 }
@@ -75,8 +77,10 @@ int run_compare(const AskOptions& options) {
   QuestionRun run;
   Question question;
   if (const int code = prepare_question(options, run, question); code != kExitOk) return code;
-  auto runner =
-      make_setting_runner(run.model, run.threads, options.generation, options.prune.settings);
+  auto guide = load_guide(options.prune, options.model);
+  if (!guide) return report_error(guide.error(), Blame::model);
+  auto runner = make_setting_runner(run.model, run.threads, options.generation,
+                                    options.prune.settings, *guide);
   if (!runner) return report_error(runner.error(), Blame::model);
   if (options.output.verbose) print_model_notes(runner->session());
 

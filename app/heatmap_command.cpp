@@ -129,7 +129,7 @@ Json sidecar_json(const HeatmapOptions& options, const QuestionRun& run, std::si
                        std::array<const char*, 5>{"layers", "heads", "tokens", "rows", "columns"}));
   json.set(options.ask.raw_prompt ? "prompt" : "question", run.question);
   json.set("answer", run.answer.text);
-  json.set("model", model_json(*run.model, run.threads));
+  json.set("model", model_json(answering_model(run.answer, *run.model), run.threads));
   json.set("version", version());
   return json;
 }
@@ -171,7 +171,8 @@ Result<std::vector<PictureFiles>> draw_all(const HeatmapOptions& options, const 
     return make_error(ErrorCode::bad_input, "there is no answer whose attention could be drawn");
   }
   FOVEA_TRY(const std::vector<int> layers, parse_layers(options.layers, trace->layers()));
-  const std::vector<int> words = words_of(run.answer, run.model->config(), trace->tokens());
+  const LlavaModel& answering = answering_model(run.answer, *run.model);
+  const std::vector<int> words = words_of(run.answer, answering.config(), trace->tokens());
   FOVEA_TRY(const std::vector<int> tokens, choose_tokens(options.token, words, trace->tokens()));
   Context context;
   context.threads = run.threads;
@@ -250,6 +251,10 @@ int run_heatmap(const HeatmapOptions& options) {
   }
   if (!output.json_on_stdout()) {
     for (const std::string& path : *written) print_text("wrote " + path + "\n");
+    if (run.answer.guide != nullptr && run.answer.guide->exited && !output.quiet) {
+      std::fprintf(stderr, "the maps are those of %s, whose answer was taken\n",
+                   run.answer.guide->model->config().model_id.c_str());
+    }
     if (!output.quiet) print_summary(run.answer, run.prune.setting, *run.model, run.threads);
   }
   if (const auto flushed = finish_stdout(); !flushed) return report_error(flushed.error());

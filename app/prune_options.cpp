@@ -144,6 +144,29 @@ Error unknown_key(const Method& method, const std::string& name) {
       .with_remedy("It has: " + joined(known));
 }
 
+/// Options of sgl that have a flag of their own.
+struct GuideFlag {
+  const char* key;
+  const char* type;
+  const char* help;
+};
+constexpr std::array<GuideFlag, 5> kGuideFlags{{
+    {"guide-layer", "F", "The large model cuts before layer int(F x layers) (default 0.4)"},
+    {"guide-ratio", "F", "and keeps int(F x visual tokens) (default 0.4)"},
+    {"guide-rows", "SET",
+     "Rows of the guide that count: text (the paper's, the default) or from-last-visual (the "
+     "released code's)"},
+    {"exit-threshold", "F",
+     "Take the guide's answer where its score, from 0 to 1, is above F (default: never)"},
+    {"exit-by", "WHAT",
+     "What is held against the threshold: score (the default), confidence or random"},
+}};
+
+bool is_guide_option(const std::string& key) {
+  return std::any_of(kGuideFlags.begin(), kGuideFlags.end(),
+                     [&](const GuideFlag& flag) { return key == flag.key; });
+}
+
 std::pair<std::string, std::string> key_and_value(const std::string& text) {
   const std::size_t sign = text.find('=');
   if (sign == std::string::npos) return {text, ""};
@@ -195,6 +218,7 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
 
 Status read_prune_settings(PruneOptions& options) {
   options.settings.clear();
+  if (!options.guide.empty() && options.written.empty()) options.written = {"sgl"};
   for (const std::string& written : options.written) {
     FOVEA_TRY(PruneSetting setting, read_prune_setting(written, options));
     options.settings.push_back(std::move(setting));
@@ -204,6 +228,17 @@ Status read_prune_settings(PruneOptions& options) {
   const auto any = [&](auto&& holds) {
     return std::any_of(options.settings.begin(), options.settings.end(), holds);
   };
+  const bool guided = any([](const PruneSetting& s) { return s.needs_guide(); });
+  if (guided && options.guide.empty()) {
+    return make_error(ErrorCode::usage, "sgl prunes by what a small model finds, and none is named")
+        .in_field("--guide")
+        .with_remedy("Name its folder with --guide DIR");
+  }
+  if (!guided && !options.guide.empty()) {
+    return make_error(ErrorCode::usage, "a guide serves sgl, which is not what --prune names")
+        .in_field("--guide")
+        .with_remedy("Leave out --prune, or --guide");
+  }
   if (!options.shared.empty() && !any([](const PruneSetting& s) { return s.prunes(); })) {
     return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
         .in_field("--prune-" + options.shared.begin()->first)
@@ -211,6 +246,11 @@ Status read_prune_settings(PruneOptions& options) {
   }
   for (const auto& [key, value] : options.method_options) {
     if (any([&](const PruneSetting& s) { return s.request.options.contains(key); })) continue;
+    if (is_guide_option(key)) {
+      return make_error(ErrorCode::usage, "there is no guide that this could apply to")
+          .in_field("--" + key)
+          .with_remedy("Name a small model with --guide DIR");
+    }
     for (const PruneSetting& setting : options.settings) {
       if (setting.prunes()) {
         return unknown_key(*find_method(setting.request.name), key).in_field("--prune-option");
@@ -297,6 +337,25 @@ void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount co
       ->allow_extra_args(false)
       ->group(group)
       ->type_name("KEY=VALUE");
+  const std::string guide_group = "Guide (SGL)";
+  command
+      .add_option("--guide", options.guide,
+                  "A small model of the same family that answers first and ranks the visual tokens "
+                  "(means --prune sgl)")
+      ->check(non_empty("the guide's folder"))
+      ->group(guide_group)
+      ->type_name("DIR");
+  for (const GuideFlag& flag : kGuideFlags) {
+    command
+        .add_option_function<std::string>(
+            "--" + std::string(flag.key),
+            [&options, key = std::string(flag.key)](const std::string& value) {
+              options.method_options[key] = value;
+            },
+            flag.help)
+        ->group(guide_group)
+        ->type_name(flag.type);
+  }
   command.footer(methods_help());
 }
 

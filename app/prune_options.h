@@ -24,13 +24,16 @@ struct PruneSetting {
   std::optional<PositionMode> positions;  // the method's own when nobody says
 
   bool prunes() const { return !request.name.empty(); }
+  /// A small model must answer first.
+  bool needs_guide() const { return request.name == "sgl"; }
 };
 
 /// What a line says about pruning.
 struct PruneOptions {
   std::vector<std::string> written;                   // --prune, in order
   std::map<std::string, std::string> shared;          // KEY and VALUE of each --prune-KEY
-  std::map<std::string, std::string> method_options;  // --prune-option KEY=VALUE
+  std::map<std::string, std::string> method_options;  // --prune-option KEY=VALUE, --guide-KEY
+  std::string guide;                                  // --guide: a model folder; empty: none
 
   /// Filled by read_prune_settings(): at least one, "none" when the line does not say.
   std::vector<PruneSetting> settings;
@@ -47,8 +50,9 @@ void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount co
 /// it. Errors: usage, naming what there is (methods, keys, a method's own options, values).
 Result<PruneSetting> read_prune_setting(const std::string& written, const PruneOptions& options);
 
-/// Fills options.settings from --prune. Errors: those of read_prune_setting, and usage for
-/// companions that no setting makes use of.
+/// Fills options.settings from --prune; a guide alone means sgl. Errors: those of
+/// read_prune_setting, and usage for companions that no setting makes use of, for sgl without a
+/// guide and for a guide without sgl.
 Status read_prune_settings(PruneOptions& options);
 
 }  // namespace fovea::app

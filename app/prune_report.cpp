@@ -2,7 +2,9 @@
 
 #include <algorithm>
 
+#include "app/guide_report.h"
 #include "app/text.h"
+#include "pruning/methods/sgl.h"
 
 namespace fovea::app {
 namespace {
@@ -72,6 +74,7 @@ std::string schedule_rule(const PruneSetting& setting, int layers, std::int64_t 
   const ScheduleRequest& schedule = setting.request.schedule;
   const SchedulePreset* preset = preset_of(setting);
   if (preset == nullptr) return {};
+  if (setting.request.name == "sgl") return sgl_rule(setting.request, layers, visual);
   std::vector<std::string> parts;
   if (preset->layers != layers && schedule.layers.empty()) {
     parts.push_back(
@@ -136,7 +139,10 @@ std::vector<std::string> budget_lines(const Answer& answer, const PruneSetting& 
   const BudgetReport& budget = answer.budget;
   const auto initial = static_cast<double>(answer.pruning.initial);
   std::vector<std::string> lines;
-  if (setting.prunes()) {
+  if (answer.guide != nullptr) lines.push_back(guide_line(answer));
+  if (answer.guide != nullptr && answer.guide->exited) {
+    lines.push_back("the large model did not run");
+  } else if (setting.prunes()) {
     lines.push_back(schedule_source(setting) + ": " + stages_text(answer.pruning) + " (" +
                     positions_name(answer.pruning.positions) + " positions)");
     const std::string rule = schedule_rule(setting, layers, answer.pruning.initial);

@@ -1,5 +1,7 @@
 #include "app/prune_setup.h"
 
+#include "app/model_folder.h"
+
 namespace fovea::app {
 
 Result<PruneSetup> make_prune_setup(const PruneSetting& setting, const LlavaModel&) {
@@ -10,6 +12,41 @@ Result<PruneSetup> make_prune_setup(const PruneSetting& setting, const LlavaMode
     FOVEA_TRY(setup.policy, make_policy(setting.request));
   }
   return setup;
+}
+
+Result<std::shared_ptr<const LlavaModel>> load_guide(const PruneOptions& prune,
+                                                     ModelOptions model) {
+  if (prune.guide.empty()) return std::shared_ptr<const LlavaModel>();
+  model.model = prune.guide;
+  return load_model(model);
+}
+
+Status attach_guide(PruneSetup& setup, const GuideSetup& guide, Session& session) {
+  if (guide.model == nullptr || !setup.setting.needs_guide()) return {};
+  GuideOptions options;
+  options.threads = guide.threads;
+  options.chat_template = guide.chat_template;
+  options.prune = setup.setting.request;
+  options.positions = setup.positions;
+  options.run_both = guide.run_both;
+  FOVEA_TRY(setup.guided, GuidedSession::create(session, guide.model, std::move(options)));
+  return {};
+}
+
+Result<Answer> ask(const PruneSetup& setup, Session& session, const Question& question,
+                   const TextCallback& on_text, const std::atomic<bool>* cancel) {
+  if (setup.guided != nullptr) return setup.guided->ask(question, on_text, cancel);
+  session.prune_with(setup.policy, setup.positions);
+  return session.ask(question, on_text, cancel);
+}
+
+double load_ms(const PruneSetup& setup, const Session& session) {
+  const double own = session.model().load_ms();
+  return setup.guided != nullptr ? own + setup.guided->guide().load_ms() : own;
+}
+
+const LlavaModel& answering_model(const Answer& answer, const LlavaModel& model) {
+  return answer.guide != nullptr && answer.guide->exited ? *answer.guide->model : model;
 }
 
 }  // namespace fovea::app

@@ -111,16 +111,21 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   auto session = create_session(run.model, run.threads, options.generation, run.prune);
   if (!session) return report_error(session.error(), Blame::model);
   if (options.output.verbose) print_model_notes(**session);
+  auto guide = load_guide(options.prune, options.model);
+  if (!guide) return report_error(guide.error(), Blame::model);
+  const auto attached =
+      attach_guide(run.prune, {*guide, run.threads, options.generation.chat_template}, **session);
+  if (!attached) return report_error(attached.error());
 
   const bool stream = !options.output.json_on_stdout();
   TextCallback on_text;
   if (stream) on_text = print_text;
-  auto answer = (*session)->ask(question, on_text, &interrupted());
+  auto answer = ask(run.prune, **session, question, on_text, &interrupted());
   if (!answer) return report_error(answer.error());
   if (stream) print_text("\n");
   if (answer->finish_reason == FinishReason::cancelled) return report_error(stopped());
   run.answer = std::move(*answer);
-  run.answer.timings.load = run.model->load_ms();
+  run.answer.timings.load = load_ms(run.prune, **session);
   run.answer.timings.decode_image = run.decode_image_ms;
   return kExitOk;
 }

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 
+#include "app/guide_report.h"
 #include "app/prune_report.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
@@ -70,7 +71,7 @@ Json answer_json(const Answer& answer, const PruneSetting& setting, const LlavaM
   json.set("prompt_token_ids", Json::array_of(answer.prompt_token_ids));
   json.set("finish_reason", finish_reason_name(answer.finish_reason));
   json.set("visual_tokens", visual_tokens_json(answer, setting, layers_of(model)));
-  json.set("guide", Json());
+  json.set("guide", guide_json(answer));
   json.set("timings_ms", timings_json(answer.timings));
   json.set("model", model_json(model, threads));
   json.set("version", version());

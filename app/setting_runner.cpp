@@ -6,21 +6,23 @@ namespace fovea::app {
 
 Result<Answer> SettingRunner::ask(std::size_t setting, Question question,
                                   const std::atomic<bool>* cancel) {
-  const PruneSetup& setup = setups_[setting];
-  session_->prune_with(setup.policy, setup.positions);
   question.as_if_fresh = true;
-  return session_->ask(question, {}, cancel);
+  return app::ask(setups_[setting], *session_, question, {}, cancel);
 }
 
 Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,
                                           int threads, const GenerationOptions& options,
-                                          const std::vector<PruneSetting>& settings) {
+                                          const std::vector<PruneSetting>& settings,
+                                          std::shared_ptr<const LlavaModel> guide) {
   std::vector<PruneSetup> setups;
   for (const PruneSetting& setting : settings) {
     FOVEA_TRY(PruneSetup setup, make_prune_setup(setting, *model));
     setups.push_back(std::move(setup));
   }
   FOVEA_TRY(auto session, create_session(model, threads, options, {}));
+  for (PruneSetup& setup : setups) {
+    FOVEA_CHECK(attach_guide(setup, {guide, threads, options.chat_template}, *session));
+  }
   return SettingRunner(std::move(session), std::move(setups));
 }
 

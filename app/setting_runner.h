@@ -29,9 +29,11 @@ class SettingRunner {
   std::vector<PruneSetup> setups_;
 };
 
-/// Errors: those of make_prune_setup() and Session::create().
+/// `guide`: of settings that need one; null: none. Errors: those of make_prune_setup(),
+/// Session::create() and attach_guide().
 Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,
                                           int threads, const GenerationOptions& options,
-                                          const std::vector<PruneSetting>& settings);
+                                          const std::vector<PruneSetting>& settings,
+                                          std::shared_ptr<const LlavaModel> guide);
 
 }  // namespace fovea::app
