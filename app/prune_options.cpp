@@ -88,23 +88,69 @@ Status set_seed(PruneSetting& setting, const std::string& value) {
   return {};
 }
 
-/// What a setting may say beside its method's own options; also declares --prune-KEY.
+Status set_debias(PruneSetting& setting, const std::string& value) {
+  const auto weights = IndexWeights::parse(value);
+  if (weights) {
+    setting.debias.request.weights = *weights;
+    return {};
+  }
+  // One message holds all there is to say: those of options have no other parts.
+  const Error& error = weights.error();
+  return make_error(ErrorCode::usage, "is not usable: " + error.message +
+                                          (error.file.empty() ? "" : " (file " + error.file + ")") +
+                                          (error.remedy.empty() ? "" : ". " + error.remedy));
+}
+
+Status set_debias_padding(PruneSetting& setting, const std::string& value) {
+  setting.debias.padding_said = true;
+  setting.debias.request.padding_theta.reset();
+  if (value == "off") return {};
+  double theta = 0;
+  if (!read_number(value, theta) || !(theta >= 0 && theta < 1)) {
+    return bad_value("off, or the share of a cell from 0 to below 1 that may be padding", value);
+  }
+  setting.debias.request.padding_theta = theta;
+  return {};
+}
+
+Status set_debias_stages(PruneSetting& setting, const std::string& value) {
+  if (value != "first" && value != "all") return bad_value("first or all", value);
+  setting.debias.stages_said = true;
+  setting.debias.request.stages = value == "all" ? AdjustedStages::all : AdjustedStages::first;
+  return {};
+}
+
+/// What a setting may say beside its method's own options; also declares the option of that name.
 struct Key {
   const char* name;
+  const char* prefix;  // of the option: "--prune-" or "--"
   const char* type;
   const char* help;
   Status (*set)(PruneSetting& setting, const std::string& value);
+
+  std::string option() const { return std::string(prefix) + name; }
 };
-constexpr std::array<Key, 6> kKeys{{
-    {"preset", "NAME", "Layers and counts as published, moved to this model's depth and tokens",
-     set_preset},
-    {"layers", "LIST", "Layers at which the method cuts, counted from 0, such as 1,3", set_layers},
-    {"keep", "LIST", "Visual tokens kept at each cut: counts, or ratios such as 0.35", set_keep},
-    {"budget", "N", "Solve the counts for a mean of N visual tokens entering each layer",
-     set_budget},
-    {"positions", "MODE", "Positions after a cut: original or compact (default: the method's own)",
-     set_positions},
-    {"seed", "N", "Seed of methods that draw by lot (default 0)", set_seed},
+constexpr std::array<Key, 9> kKeys{{
+    {"preset", "--prune-", "NAME",
+     "Layers and counts as published, moved to this model's depth and tokens", set_preset},
+    {"layers", "--prune-", "LIST", "Layers at which the method cuts, counted from 0, such as 1,3",
+     set_layers},
+    {"keep", "--prune-", "LIST", "Visual tokens kept at each cut: counts, or ratios such as 0.35",
+     set_keep},
+    {"budget", "--prune-", "N",
+     "Solve the counts for a mean of N visual tokens entering each layer", set_budget},
+    {"positions", "--prune-", "MODE",
+     "Positions after a cut: original or compact (default: the method's own)", set_positions},
+    {"seed", "--prune-", "N", "Seed of methods that draw by lot (default 0)", set_seed},
+    {"debias", "--", "WEIGHTS",
+     "Take the trend by index out of the scores: sigma of exp(-sigma i/(L-1)), a FILE.npy of L "
+     "weights, or published ones (fastv, gqa/himap, ...)",
+     set_debias},
+    {"debias-padding", "--", "SHARE",
+     "Scores of cells with more padding count as 0: off, or a share of the cell (default: off, and "
+     "with --debias as published for the method)",
+     set_debias_padding},
+    {"debias-stages", "--", "WHICH", "Debias the first cut (default) or all", set_debias_stages},
 }};
 
 // ---- Settings ----------------------------------------------------------------------------------
@@ -167,6 +213,21 @@ bool is_guide_option(const std::string& key) {
                      [&](const GuideFlag& flag) { return key == flag.key; });
 }
 
+/// Debiasing as published takes padding out too, unless the setting says otherwise.
+Status add_debiasing(PruneSetting& setting) {
+  DebiasChoice& debias = setting.debias;
+  if (debias.request.weights && !debias.padding_said) {
+    debias.request.padding_theta = published_padding_theta(setting.request.name);
+  }
+  if (debias.stages_said && !debias.request.weights && !debias.request.padding_theta) {
+    return make_error(ErrorCode::usage, "nothing is debiased that this could apply to")
+        .in_field("--debias-stages")
+        .with_remedy("Say how with --debias or --debias-padding");
+  }
+  FOVEA_TRY(setting.request.adjustments, debias_adjustments(debias.request, setting.request.name));
+  return {};
+}
+
 std::pair<std::string, std::string> key_and_value(const std::string& text) {
   const std::size_t sign = text.find('=');
   if (sign == std::string::npos) return {text, ""};
@@ -212,6 +273,7 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
       return unknown_key(*method, key);
     }
   }
+  FOVEA_CHECK(add_debiasing(setting));
   FOVEA_CHECK(make_policy(setting.request));  // values of the method's own options
   return setting;
 }
@@ -241,7 +303,7 @@ Status read_prune_settings(PruneOptions& options) {
   }
   if (!options.shared.empty() && !any([](const PruneSetting& s) { return s.prunes(); })) {
     return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
-        .in_field("--prune-" + options.shared.begin()->first)
+        .in_field(find_key(options.shared.begin()->first)->option())
         .with_remedy("Name a method with --prune");
   }
   for (const auto& [key, value] : options.method_options) {
@@ -303,7 +365,7 @@ void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount co
     const auto* set = &key.set;
     command
         .add_option_function<std::string>(
-            "--prune-" + std::string(key.name),
+            key.option(),
             [&options, name = std::string(key.name)](const std::string& value) {
               options.shared[name] = value;
             },

@@ -1,7 +1,7 @@
 #pragma once
 // How pruning is asked for. A setting is one method with its choices, written NAME[:KEY=VALUE...]
-// ("fastv:layers=2:keep=144"), so that one line can carry several; --prune-KEY says the same for
-// all settings of a line that do not say it themselves.
+// ("fastv:layers=2:keep=144"), so that one line can carry several; --prune-KEY (and --debias with
+// its companions) says the same for all settings of a line that do not say it themselves.
 
 #include <map>
 #include <optional>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/base/error.h"
+#include "pruning/debias.h"
 #include "pruning/method.h"
 
 namespace CLI {
@@ -17,11 +18,18 @@ class App;
 
 namespace fovea::app {
 
+/// What a setting says about debiasing.
+struct DebiasChoice {
+  DebiasRequest request;
+  bool padding_said = false, stages_said = false;
+};
+
 /// One setting, checked as far as that goes without a model and a prompt.
 struct PruneSetting {
   std::string name = "none";              // as it was written: what tables and JSON call it
   MethodRequest request;                  // its name is empty for "none"
   std::optional<PositionMode> positions;  // the method's own when nobody says
+  DebiasChoice debias;                    // already in request.adjustments
 
   bool prunes() const { return !request.name.empty(); }
   /// A small model must answer first.
@@ -31,7 +39,7 @@ struct PruneSetting {
 /// What a line says about pruning.
 struct PruneOptions {
   std::vector<std::string> written;                   // --prune, in order
-  std::map<std::string, std::string> shared;          // KEY and VALUE of each --prune-KEY
+  std::map<std::string, std::string> shared;          // KEY and VALUE of each option with a KEY
   std::map<std::string, std::string> method_options;  // --prune-option KEY=VALUE, --guide-KEY
   std::string guide;                                  // --guide: a model folder; empty: none
 

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "app/options.h"
+#include "support/fake_stage.h"
 
 namespace fovea::app {
 namespace {
@@ -170,6 +173,54 @@ TEST(PruneOptions, companions_without_a_method_are_refused) {
 TEST(PruneOptions, one_question_has_one_setting) {
   EXPECT_NE(refusal({"--prune", "fastv", "--prune", "random"}).message.find("--prune"),
             std::string::npos);
+}
+
+/// What a setting's debiasing makes of scores of 1 over four cells.
+std::vector<float> debiased(const PruneSetting& setting) {
+  testing::FakeStage stage(testing::simple_layout(1, 4, 1));
+  std::vector<float> scores(4, 1.0F);
+  for (const auto& adjustment : setting.request.adjustments) {
+    // Padding needs a picture, which this layout has not.
+    if (dynamic_cast<const IndexDebias*>(adjustment.get()) == nullptr) continue;
+    EXPECT_TRUE(adjustment->adjust(0, stage, scores));
+  }
+  return scores;
+}
+
+TEST(PruneOptions, debias_takes_a_sigma_a_file_or_a_preset_and_suppresses_padding_as_published) {
+  const PruneSetting sigma = setting({"--prune", "fastv", "--debias", "1.2"});
+  EXPECT_NEAR(debiased(sigma)[3], 0.301194, 1e-6);
+  EXPECT_EQ(sigma.debias.request.padding_theta, 0.5);
+  EXPECT_EQ(sigma.request.adjustments.size(), 2U);
+  const PruneSetting preset = setting({"--prune", "himap:debias=gqa/himap:debias-padding=off"});
+  EXPECT_NEAR(debiased(preset)[3], std::exp(-1.2490), 1e-6);
+  EXPECT_EQ(preset.request.adjustments.size(), 1U);
+  EXPECT_EQ(setting({"--prune", "adaptinfer", "--debias", "-0.5"}).debias.request.padding_theta,
+            0.3);
+}
+
+TEST(PruneOptions, padding_can_be_suppressed_alone_and_at_all_stages) {
+  const PruneSetting alone =
+      setting({"--prune", "himap", "--debias-padding", "0.25", "--debias-stages", "all"});
+  EXPECT_EQ(alone.debias.request.padding_theta, 0.25);
+  EXPECT_EQ(alone.debias.request.stages, AdjustedStages::all);
+  EXPECT_FALSE(alone.debias.request.weights);
+  EXPECT_TRUE(setting({"--prune", "fastv"}).request.adjustments.empty());
+}
+
+TEST(PruneOptions, debiasing_that_means_nothing_is_refused_with_what_would) {
+  EXPECT_NE(refusal({"--prune", "fastv", "--debias", "gqa/fastv"}).to_string().find("vizwiz"),
+            std::string::npos);
+  EXPECT_NE(refusal({"--prune", "fastv", "--debias", "/none/w.npy"}).to_string().find("w.npy"),
+            std::string::npos);
+  refusal({"--prune", "fastv", "--debias", "nan"});
+  refusal({"--prune", "fastv", "--debias-padding", "1"});
+  refusal({"--prune", "fastv", "--debias-padding", "-0.1"});
+  refusal({"--prune", "fastv", "--debias", "1", "--debias-stages", "second"});
+  EXPECT_EQ(refusal({"--prune", "fastv", "--debias-stages", "all"}).field, "--debias-stages");
+  EXPECT_EQ(refusal({"--prune", "random", "--debias", "1"}).field, "--debias");
+  EXPECT_EQ(refusal({"--prune", "divprune", "--debias-padding", "0.3"}).field, "--debias");
+  EXPECT_EQ(refusal({"--debias", "1"}).field, "--debias");
 }
 
 TEST(PruneOptions, help_lists_methods_presets_and_their_own_options) {
