@@ -8,6 +8,7 @@
 #include <set>
 
 #include "app/commands.h"
+#include "app/encoder_heatmap.h"
 #include "app/exit_code.h"
 #include "app/layer_list.h"
 #include "app/question_run.h"
@@ -232,6 +233,7 @@ Result<std::vector<std::string>> write_all(const std::string& folder,
 }  // namespace
 
 int run_heatmap(const HeatmapOptions& options) {
+  if (options.encoder.on) return run_encoder_heatmap(options);
   QuestionRun run;
   if (options.ask.images.empty()) {
     return report_error(make_error(ErrorCode::usage, "--image is required: there is no picture"));

@@ -262,6 +262,7 @@ CLI::App& declare_heatmap(CLI::App& app, HeatmapOptions& options) {
       ->group(group)
       ->type_name("A");
   command.add_flag("--flat", options.flat, "Flat cells instead of a smooth map")->group(group);
+  add_encoder_map_options(command, options.encoder);
   return command;
 }
 
@@ -299,6 +300,21 @@ Status check_ask(const AskOptions& options, const std::string& command) {
     return usage(options.question.empty() ? "--question is required: there is no question"
                                           : "--question: the question is empty",
                  command);
+  }
+  return {};
+}
+
+/// A tower that is looked at alone is asked nothing.
+Status check_heatmap(const HeatmapOptions& options, const std::string& command) {
+  if (!options.encoder.on) return check_ask(options.ask, command);
+  const AskOptions& ask = options.ask;
+  if (ask.images.empty()) return usage("--image is required: there is no picture", command);
+  if (!ask.question.empty() || ask.raw_prompt || !ask.prune.written.empty()) {
+    return usage("--encoder looks at the vision tower alone: it takes no question and no --prune",
+                 command);
+  }
+  if (options.encoder.global_below > options.encoder.local_above) {
+    return usage("--nmi-global lies above --nmi-local", command);
   }
   return {};
 }
@@ -401,7 +417,7 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(check_calibrate(calibrate_vit));
     line.command = calibrate_vit;
   } else {
-    FOVEA_CHECK(check_ask(heatmap.ask, chosen));
+    FOVEA_CHECK(check_heatmap(heatmap, chosen));
     FOVEA_CHECK(read_prune_settings(heatmap.ask.prune));
     FOVEA_CHECK(check_json_target(heatmap.ask.output, chosen));
     line.command = heatmap;

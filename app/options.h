@@ -10,6 +10,7 @@
 
 #include "app/calibrate_options.h"
 #include "app/classify_options.h"
+#include "app/encoder_heatmap_options.h"
 #include "app/prune_options.h"
 #include "app/shared_options.h"
 #include "kernels/base/error.h"
@@ -54,6 +55,7 @@ struct HeatmapOptions {
   std::string color_map = "turbo";
   double opacity = 0.55;
   bool flat = false;
+  EncoderMapOptions encoder;  // --encoder: asks nothing
 };
 
 struct EvalOptions {
