@@ -3,108 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <limits>
 
+#include "app/eval/eval_options.h"
 #include "app/option_checks.h"
+#include "app/shared_options.h"
 #include "app/text.h"
 
 namespace fovea::app {
 namespace {
 
 constexpr const char* kVersion = FOVEA_VERSION;
-
-}  // namespace
-
-// ---- Tables of options that commands share -----------------------------------------------------
-
-void add_compute_options(CLI::App& command, ModelOptions& options) {
-  command.add_option("--device", options.device, "Where to compute: auto, cpu, cuda or cuda:N")
-      ->check(device_name())
-      ->group("Compute")
-      ->type_name("NAME");
-  command
-      .add_option("--dtype", options.dtype,
-                  "How weights are kept: auto, f32, bf16, f16, int8 or int4 (the CPU: f32, bf16)")
-      ->check(one_of({"auto", "f32", "bf16", "f16", "int8", "int4"}))
-      ->group("Compute")
-      ->type_name("NAME");
-  command.add_option("--threads", options.threads, "CPU threads (default: every core)")
-      ->check(whole_number(1, 1024))
-      ->group("Compute")
-      ->type_name("N");
-}
-
-void add_model_options(CLI::App& command, ModelOptions& options) {
-  command
-      .add_option("--model", options.model,
-                  "Model folder (default: $FOVEA_MODEL, or the bundled fovea-base)")
-      ->check(non_empty("the model folder"))
-      ->type_name("DIR");
-  add_compute_options(command, options);
-}
-
-void add_json_option(CLI::App& command, OutputOptions& options) {
-  command
-      .add_option("--json", options.json,
-                  "Write one JSON object to FILE, or to stdout without FILE (then nothing else is "
-                  "printed there)")
-      ->type_name("[FILE]")
-      ->group("Output");
-}
-
-void add_talk_options(CLI::App& command, OutputOptions& options) {
-  command.add_flag("--quiet,-q", options.quiet, "No summary, no progress")->group("Output");
-  command.add_flag("--verbose,-v", options.verbose, "Say more about the model and the run")
-      ->group("Output");
-}
-
-namespace {
-
-void add_generation_options(CLI::App& command, GenerationOptions& options) {
-  const std::string group = "Generation";
-  command
-      .add_option("--max-new-tokens", options.max_new_tokens,
-                  "Longest answer, in tokens (default 128)")
-      ->check(whole_number(1, 1'000'000))
-      ->group(group)
-      ->type_name("N");
-  command
-      .add_option("--temperature", options.temperature,
-                  "0 (the default) takes the most probable token each time")
-      ->check(in_range(0, 100))
-      ->group(group)
-      ->type_name("T");
-  command
-      .add_option("--top-p", options.top_p,
-                  "Sample from the most probable tokens that together reach P (default 1: all)")
-      ->check(in_range(1e-6, 1))
-      ->group(group)
-      ->type_name("P");
-  command.add_option("--seed", options.seed, "Seed of the sampling (default 0)")
-      ->check(whole_number(0, std::numeric_limits<std::uint64_t>::max()))
-      ->group(group)
-      ->type_name("N");
-  command
-      .add_option("--template", options.chat_template,
-                  "Chat template by name, instead of the model's own (llava-1.5, vicuna_v1, ...)")
-      ->check(non_empty("the template's name"))
-      ->group(group)
-      ->type_name("NAME");
-  command
-      .add_option("--image-aspect", options.image_aspect,
-                  "A picture that is not square: crop its centre, or pad it (default: the model's "
-                  "own choice)")
-      ->check(one_of({"pad", "crop"}))
-      ->group(group)
-      ->type_name("MODE");
-}
-
-void add_images_option(CLI::App& command, std::vector<std::string>& images, const char* help) {
-  command.add_option("--image", images, help)
-      ->check(non_empty("the picture's name"))
-      ->allow_extra_args(false)
-      ->type_name("FILE");
-}
 
 void add_ask_options(CLI::App& command, AskOptions& options) {
   add_images_option(command, options.images,
@@ -118,7 +26,7 @@ void add_ask_options(CLI::App& command, AskOptions& options) {
       ->excludes("--question");
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
-  add_prune_options(command, options.prune, SettingCount::one);
+  add_prune_options(command, options.prune);
   add_json_option(command, options.output);
   add_talk_options(command, options.output);
 }
@@ -151,7 +59,7 @@ CLI::App& declare_chat(CLI::App& app, ChatOptions& options) {
   add_images_option(command, options.images, "Picture to begin with; may be given several times");
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
-  add_prune_options(command, options.prune, SettingCount::one);
+  add_prune_options(command, options.prune);
   add_talk_options(command, options.output);
   return command;
 }
@@ -195,35 +103,7 @@ CLI::App& declare_bench(CLI::App& app, BenchOptions& options) {
 CLI::App& declare_eval(CLI::App& app, EvalOptions& options) {
   CLI::App& command =
       *app.add_subcommand("eval", "Accuracy on a file of questions whose answers are known");
-  command
-      .add_option("--questions", options.questions,
-                  "JSON lines: question_id, image, text and, if there is one, category")
-      ->required()
-      ->check(non_empty("the file's name"))
-      ->type_name("FILE");
-  command
-      .add_option("--image-folder", options.image_folder,
-                  "Where the pictures are (default: images/ beside the questions, or their folder)")
-      ->check(non_empty("the folder's name"))
-      ->type_name("DIR");
-  command
-      .add_option("--labels", options.labels,
-                  "JSON lines: question_id, answer (default: NAME-labels.jsonl or labels.jsonl "
-                  "beside the questions)")
-      ->check(non_empty("the file's name"))
-      ->type_name("FILE");
-  command
-      .add_option("--answers", options.answers, "Write the answers as JSON lines in LLaVA's format")
-      ->check(non_empty("the file's name"))
-      ->type_name("FILE");
-  command.add_option("--limit", options.limit, "Only the first N questions")
-      ->check(whole_number(1, 1'000'000'000))
-      ->type_name("N");
-  add_model_options(command, options.model);
-  add_generation_options(command, options.generation);
-  add_prune_options(command, options.prune, SettingCount::one);
-  add_json_option(command, options.output);
-  add_talk_options(command, options.output);
+  add_eval_options(command, options);
   return command;
 }
 
@@ -393,7 +273,10 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   ParsedLine line;
   if (chosen == "ask") {
     FOVEA_CHECK(check_ask(ask, chosen));
-    if (!ask.compare.empty()) ask.prune.written = divided(ask.compare, ",");
+    if (!ask.compare.empty()) {
+      ask.prune.written = divided(ask.compare, ",");
+      ask.prune.several = true;
+    }
     FOVEA_CHECK(read_prune_settings(ask.prune));
     FOVEA_CHECK(check_json_target(ask.output, chosen));
     line.command = ask;
@@ -407,7 +290,7 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(check_json_target(bench.output, chosen));
     line.command = bench;
   } else if (chosen == "eval") {
-    FOVEA_CHECK(read_prune_settings(eval.prune));
+    FOVEA_CHECK(check_eval_options(eval));
     FOVEA_CHECK(check_json_target(eval.output, chosen));
     line.command = eval;
   } else if (chosen == "classify") {

@@ -17,15 +17,6 @@
 
 namespace fovea::app {
 
-struct GenerationOptions {
-  int max_new_tokens = 128;
-  double temperature = 0.0;  // 0: always the most probable token
-  double top_p = 1.0;
-  std::uint64_t seed = 0;
-  std::string chat_template;  // built-in name; empty: recognised from the model
-  std::string image_aspect;   // pad, crop, or empty: what the model says
-};
-
 struct AskOptions {
   ModelOptions model;
   OutputOptions output;
@@ -66,8 +57,12 @@ struct EvalOptions {
   std::string questions;
   std::string image_folder;  // empty: beside the questions
   std::string labels;        // empty: beside the questions
-  std::string answers;       // empty: not written
   std::int64_t limit = 0;    // 0: all
+  std::size_t num_chunks = 1, chunk_idx = 0;
+  std::vector<std::string> controls;  // as written
+  int resamples = 1000;
+  std::string answers, csv, plot;  // files; empty: not written
+  bool resume = false;
 };
 
 struct BenchOptions {

@@ -236,6 +236,12 @@ std::pair<std::string, std::string> key_and_value(const std::string& text) {
 
 }  // namespace
 
+Status set_prune_key(PruneSetting& setting, const std::string& key, const std::string& value) {
+  FOVEA_CHECK(find_key(key)->set(setting, value));
+  setting.choices[key] = value;
+  return {};
+}
+
 Result<PruneSetting> read_prune_setting(const std::string& written, const PruneOptions& options) {
   const std::vector<std::string> parts = divided(written, ":");
   PruneSetting setting;
@@ -249,28 +255,30 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
   if (method == nullptr) return unknown_method(name);
   setting.request.name = name;
 
-  for (const auto& [key, value] : options.shared) FOVEA_CHECK(find_key(key)->set(setting, value));
-  for (const auto& [key, value] : options.method_options) {
-    if (has_option(*method, key)) setting.request.options[key] = value;
-  }
-  std::set<std::string> said;
+  std::map<std::string, std::string> own;
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const auto [key, value] = key_and_value(parts[i]);
-    if (parts[i].find('=') == std::string::npos || !said.insert(key).second) {
+    if (parts[i].find('=') == std::string::npos || !own.emplace(key, value).second) {
       return make_error(
                  ErrorCode::usage,
                  format("\"%.60s\" is no KEY=VALUE that was not there before", parts[i].c_str()))
           .in_field("--prune")
           .with_remedy("Write a setting as NAME:KEY=VALUE:KEY=VALUE");
     }
-    if (const Key* known = find_key(key)) {
-      if (const Status set = known->set(setting, value); !set) {
-        return make_error(ErrorCode::usage, key + " " + set.error().message).in_field("--prune");
-      }
-    } else if (has_option(*method, key)) {
+    if (find_key(key) == nullptr && !has_option(*method, key)) return unknown_key(*method, key);
+  }
+  for (const auto& [key, value] : options.shared) {
+    if (!own.contains(key)) FOVEA_CHECK(set_prune_key(setting, key, value));
+  }
+  for (const auto& [key, value] : options.method_options) {
+    if (has_option(*method, key)) own.emplace(key, value);
+  }
+  for (const auto& [key, value] : own) {
+    if (find_key(key) == nullptr) {
       setting.request.options[key] = value;
-    } else {
-      return unknown_key(*method, key);
+      setting.choices[key] = value;
+    } else if (const Status set = set_prune_key(setting, key, value); !set) {
+      return make_error(ErrorCode::usage, key + " " + set.error().message).in_field("--prune");
     }
   }
   FOVEA_CHECK(add_debiasing(setting));
@@ -278,12 +286,57 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
   return setting;
 }
 
+namespace {
+
+/// The settings that one with lists of budgets or seeds stands for.
+std::vector<std::string> expanded(const std::string& written, const PruneOptions& options) {
+  std::vector<std::string> all{written};
+  for (const std::string key : {"budget", "seed"}) {
+    const auto shared = options.shared.find(key);
+    std::vector<std::string> next;
+    for (const std::string& setting : all) {
+      std::vector<std::string> parts = divided(setting, ":");
+      auto part = std::find_if(parts.begin() + 1, parts.end(), [&](const std::string& text) {
+        return key_and_value(text).first == key;
+      });
+      if (part == parts.end() && parts.front() != "none" && shared != options.shared.end() &&
+          divided(shared->second, kListDividers).size() > 1) {
+        part = parts.insert(part, key + "=" + shared->second);
+      }
+      if (part == parts.end()) {
+        next.push_back(setting);
+        continue;
+      }
+      for (const std::string& value : divided(key_and_value(*part).second, kListDividers)) {
+        *part = key + "=" + value;
+        std::string one;
+        for (const std::string& text : parts) one += (one.empty() ? "" : ":") + text;
+        next.push_back(std::move(one));
+      }
+    }
+    all = std::move(next);
+  }
+  return all;
+}
+
+}  // namespace
+
 Status read_prune_settings(PruneOptions& options) {
   options.settings.clear();
   if (!options.guide.empty() && options.written.empty()) options.written = {"sgl"};
+  std::set<std::string> names;
   for (const std::string& written : options.written) {
-    FOVEA_TRY(PruneSetting setting, read_prune_setting(written, options));
-    options.settings.push_back(std::move(setting));
+    const auto each =
+        options.several ? expanded(written, options) : std::vector<std::string>{written};
+    for (const std::string& one : each) {
+      FOVEA_TRY(PruneSetting setting, read_prune_setting(one, options));
+      if (!names.insert(setting.name).second) {
+        return make_error(ErrorCode::usage,
+                          format("the setting \"%.60s\" was given twice", one.c_str()))
+            .in_field("--prune");
+      }
+      options.settings.push_back(std::move(setting));
+    }
   }
   if (options.settings.empty()) options.settings.emplace_back();
 
@@ -348,21 +401,21 @@ std::string methods_help() {
 
 }  // namespace
 
-void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount count) {
+void add_prune_options(CLI::App& command, PruneOptions& options) {
   const std::string group = "Pruning";
-  const bool several = count == SettingCount::several;
-  auto* prune = command.add_option(
-      "--prune", options.written,
-      several ? "none, or a method below, alone or with its choices: NAME:KEY=VALUE:... with the "
-                "names of the options here as keys (fastv:layers=2:keep=144, lists with +); may be "
-                "given several times"
-              : "none, or a method below, alone or with its choices: NAME:KEY=VALUE:... with the "
-                "names of the options here as keys (fastv:layers=2:keep=144, lists with +)");
+  std::string help =
+      "none, or a method below, alone or with its choices: NAME:KEY=VALUE:... with the names of "
+      "the options here as keys (fastv:layers=2:keep=144, lists with +)";
+  if (options.several) {
+    help +=
+        "; may be given several times, and a list of budgets or seeds makes one setting of each";
+  }
+  auto* prune = command.add_option("--prune", options.written, help);
   prune->allow_extra_args(false)->group(group)->type_name("SETTING");
-  if (!several) prune->expected(1);
+  if (!options.several) prune->expected(1);
 
   for (const Key& key : kKeys) {
-    const auto* set = &key.set;
+    const bool lists = options.several && std::string(key.name) == "budget";
     command
         .add_option_function<std::string>(
             key.option(),
@@ -371,10 +424,13 @@ void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount co
             },
             key.help)
         ->check(CLI::Validator(
-            [set](std::string& value) -> std::string {
+            [set = key.set, lists](std::string& value) -> std::string {
               PruneSetting scratch;
-              const Status status = (*set)(scratch, value);
-              return status ? "" : status.error().message;
+              for (const std::string& one :
+                   lists ? divided(value, kListDividers) : std::vector<std::string>{value}) {
+                if (const Status status = set(scratch, one); !status) return status.error().message;
+              }
+              return "";
             },
             ""))
         ->group(group)

@@ -30,6 +30,8 @@ struct PruneSetting {
   MethodRequest request;                  // its name is empty for "none"
   std::optional<PositionMode> positions;  // the method's own when nobody says
   DebiasChoice debias;                    // already in request.adjustments
+  /// Everything that was said about it, shared options included: KEY and VALUE.
+  std::map<std::string, std::string> choices;
 
   bool prunes() const { return !request.name.empty(); }
   /// A small model must answer first.
@@ -42,25 +44,28 @@ struct PruneOptions {
   std::map<std::string, std::string> shared;          // KEY and VALUE of each option with a KEY
   std::map<std::string, std::string> method_options;  // --prune-option KEY=VALUE, --guide-KEY
   std::string guide;                                  // --guide: a model folder; empty: none
+  bool several = false;                               // settings are allowed
 
   /// Filled by read_prune_settings(): at least one, "none" when the line does not say.
   std::vector<PruneSetting> settings;
 };
 
-/// Whether one line may name several settings.
-enum class SettingCount { one, several };
-
 /// Declares --prune and its companions, and lists the methods below the command's help. `options`
-/// must outlive the parsing.
-void add_prune_options(CLI::App& command, PruneOptions& options, SettingCount count);
+/// must outlive the parsing; its `several` says whether --prune may be given several times.
+void add_prune_options(CLI::App& command, PruneOptions& options);
 
 /// Reads one setting; what `options` says for all settings applies where the setting does not say
 /// it. Errors: usage, naming what there is (methods, keys, a method's own options, values).
 Result<PruneSetting> read_prune_setting(const std::string& written, const PruneOptions& options);
 
-/// Fills options.settings from --prune; a guide alone means sgl. Errors: those of
-/// read_prune_setting, and usage for companions that no setting makes use of, for sgl without a
-/// guide and for a guide without sgl.
+/// What `--prune-KEY VALUE` says, for one setting. Precondition: preset, layers, keep, budget,
+/// positions or seed. Errors: usage, "must be ..., got ...".
+Status set_prune_key(PruneSetting& setting, const std::string& key, const std::string& value);
+
+/// Fills options.settings from --prune. Where several are allowed, a list of budgets or seeds makes
+/// one setting of each: "random:budget=288+192:seed=1+2" is four. A guide
+/// alone means sgl. Errors: those of read_prune_setting, and usage for companions that no setting
+/// makes use of, for settings given twice, for sgl without a guide and for a guide without sgl.
 Status read_prune_settings(PruneOptions& options);
 
 }  // namespace fovea::app

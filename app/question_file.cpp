@@ -15,6 +15,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 30;
 constexpr std::size_t kMaxLineBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxPathBytes = 4096;
+constexpr std::size_t kMaxPictures = 64;
+constexpr std::int64_t kMaxTokenId = 10'000'000;
 constexpr const char* kBlank = " \t\r\n\v\f";
 
 Error line_error(std::string message, const std::string& path, std::size_t line) {
@@ -72,14 +74,88 @@ Status check_image_path(const std::string& image) {
   return {};
 }
 
+/// A string, or a list of them.
+Result<std::vector<std::string>> names_field(const Json& value, const char* name) {
+  std::vector<std::string> names;
+  const auto wrong = [&] {
+    return make_error(ErrorCode::bad_input, "this is neither a string nor a list of strings")
+        .in_field(name);
+  };
+  if (value.is_string()) {
+    names.push_back(value.as_string());
+  } else if (value.is_array()) {
+    for (const Json& one : value.as_array()) {
+      if (!one.is_string()) return wrong();
+      names.push_back(one.as_string());
+    }
+  } else {
+    return wrong();
+  }
+  return names;
+}
+
+Result<std::vector<std::int32_t>> evidence_field(const Json& value) {
+  const Error wrong =
+      make_error(ErrorCode::bad_input, "this is no ascending list of visual token ids")
+          .in_field("evidence");
+  if (!value.is_array()) return wrong;
+  std::vector<std::int32_t> ids;
+  for (const Json& one : value.as_array()) {
+    if (!one.is_int() || one.as_int() < 0 || one.as_int() > kMaxTokenId) return wrong;
+    const auto id = static_cast<std::int32_t>(one.as_int());
+    if (!ids.empty() && id <= ids.back()) return wrong;
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+/// A member that is there and not null.
+const Json* present(const Json& json, const char* name) {
+  const Json* value = json.find(name);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
 Status fill_item(std::string_view line, EvalItem& item) {
   FOVEA_TRY(const Json json, parse_line(line));
   item.id = *json.find("question_id");
   FOVEA_TRY(item.text, text_field(json, "text"));
-  FOVEA_TRY(item.image, text_field(json, "image"));
-  FOVEA_CHECK(check_image_path(item.image));
-  if (const Json* category = json.find("category"); category != nullptr && !category->is_null()) {
+  if (const Json* image = present(json, "image")) {
+    FOVEA_TRY(item.images, names_field(*image, "image"));
+    if (item.images.size() > kMaxPictures) {
+      return make_error(ErrorCode::too_large,
+                        "a question shows at most " + std::to_string(kMaxPictures) + " pictures")
+          .in_field("image");
+    }
+    for (const std::string& name : item.images) FOVEA_CHECK(check_image_path(name));
+  }
+  if (present(json, "category") != nullptr) {
     FOVEA_TRY(item.category, text_field(json, "category"));
+  }
+  if (const Json* evidence = present(json, "evidence")) {
+    FOVEA_TRY(item.evidence, evidence_field(*evidence));
+  }
+  return {};
+}
+
+Status fill_label(const Json& json, Label& label) {
+  const Json* answer = present(json, "answer");
+  if (answer == nullptr) answer = present(json, "label");
+  if (answer == nullptr) {
+    return make_error(ErrorCode::bad_input, "there is no string, or list of strings, of this name")
+        .in_field("answer");
+  }
+  FOVEA_TRY(label.accepted, names_field(*answer, "answer"));
+  if (label.accepted.empty()) {
+    return make_error(ErrorCode::bad_input, "this list is empty").in_field("answer");
+  }
+  const Json* things = present(json, "things");
+  if (things == nullptr) return {};
+  if (!things->is_array()) {
+    return make_error(ErrorCode::bad_input, "this is no list").in_field("things");
+  }
+  for (const Json& thing : things->as_array()) {
+    FOVEA_TRY(std::vector<std::string> forms, names_field(thing, "things"));
+    label.things.push_back(std::move(forms));
   }
   return {};
 }
@@ -117,33 +193,19 @@ Result<std::vector<EvalItem>> read_questions(const std::string& path, std::int64
   return items;
 }
 
-Result<std::map<std::string, std::vector<std::string>>> read_labels(const std::string& path) {
+Result<std::map<std::string, Label>> read_labels(const std::string& path) {
   FOVEA_TRY(const std::string text, read_file(path, kMaxFileBytes));
-  std::map<std::string, std::vector<std::string>> labels;
+  std::map<std::string, Label> labels;
   Status status;
   each_line(text, [&](std::size_t number, std::string_view line) {
     const auto json = parse_line(line);
-    if (!json) {
-      status = line_error(json.error().message, path, number).in_field(json.error().field);
-      return false;
-    }
-    const Json* answer = json->find("answer");
-    if (answer == nullptr) answer = json->find("label");
-    std::vector<std::string> accepted;
-    if (answer != nullptr && answer->is_string()) {
-      accepted.push_back(answer->as_string());
-    } else if (answer != nullptr && answer->is_array()) {
-      for (const Json& one : answer->as_array()) {
-        if (one.is_string()) accepted.push_back(one.as_string());
-      }
-    }
-    if (accepted.empty()) {
-      status = line_error("there is no string, or list of strings, of this name", path, number)
-                   .in_field("answer");
+    Label label;
+    if (const Status filled = json ? fill_label(*json, label) : Status(json.error()); !filled) {
+      status = line_error(filled.error().message, path, number).in_field(filled.error().field);
       return false;
     }
     const std::string key = question_key(*json->find("question_id"));
-    if (!labels.emplace(key, std::move(accepted)).second) {
+    if (!labels.emplace(key, std::move(label)).second) {
       status =
           line_error("the id " + key + " was there before", path, number).in_field("question_id");
       return false;
@@ -200,6 +262,47 @@ bool answer_is_right(const std::string& answer, const std::vector<std::string>& 
   const std::string given = normalised_answer(answer);
   return std::any_of(accepted.begin(), accepted.end(),
                      [&](const std::string& right) { return normalised_answer(right) == given; });
+}
+
+namespace {
+
+/// Lower case, every run of other than letters and digits (of ASCII) one blank, blanks at the ends.
+std::string words_of(const std::string& text) {
+  std::string words = " ";
+  for (const char c : normalised_answer(text)) {
+    const bool inside = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+                        (static_cast<unsigned char>(c) & 0x80U) != 0;
+    if (inside) {
+      words += c;
+    } else if (words.back() != ' ') {
+      words += ' ';
+    }
+  }
+  if (words.back() != ' ') words += ' ';
+  return words;
+}
+
+bool names(const std::string& words, const std::string& form) {
+  std::string wanted = words_of(form);
+  if (wanted == " ") return false;
+  wanted.pop_back();
+  for (const char* ending : {" ", "s ", "es "}) {
+    if (words.find(wanted + ending) != std::string::npos) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+double answer_score(const std::string& answer, const Label& label) {
+  if (label.things.empty()) return answer_is_right(answer, label.accepted) ? 1.0 : 0.0;
+  const std::string words = words_of(answer);
+  const auto named =
+      std::count_if(label.things.begin(), label.things.end(), [&](const auto& thing) {
+        return std::any_of(thing.begin(), thing.end(),
+                           [&](const std::string& form) { return names(words, form); });
+      });
+  return static_cast<double>(named) / static_cast<double>(label.things.size());
 }
 
 }  // namespace fovea::app

@@ -4,10 +4,10 @@
 
 namespace fovea::app {
 
-Result<Answer> SettingRunner::ask(std::size_t setting, Question question,
+Result<Answer> SettingRunner::ask(const PruneSetup& setup, Question question,
                                   const std::atomic<bool>* cancel) {
   question.as_if_fresh = true;
-  return app::ask(setups_[setting], *session_, question, {}, cancel);
+  return app::ask(setup, *session_, question, {}, cancel);
 }
 
 Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,

@@ -22,7 +22,11 @@ class SettingRunner {
   Session& session() { return *session_; }
 
   /// Errors: those of Session::ask().
-  Result<Answer> ask(std::size_t setting, Question question, const std::atomic<bool>* cancel);
+  Result<Answer> ask(std::size_t setting, Question question, const std::atomic<bool>* cancel) {
+    return ask(setups_[setting], std::move(question), cancel);
+  }
+  /// The same under a setting that is none of the runner's.
+  Result<Answer> ask(const PruneSetup& setup, Question question, const std::atomic<bool>* cancel);
 
  private:
   std::unique_ptr<Session> session_;

@@ -13,8 +13,6 @@ const std::vector<SchedulePreset>& baseline_presets() {
   return presets;
 }
 
-namespace {
-
 Result<PruningPlan> baseline_plan(const ScheduleRequest& request, const SequenceLayout& layout,
                                   const ModelShape& shape) {
   FOVEA_TRY(const auto stages,
@@ -29,6 +27,8 @@ Result<PruningPlan> baseline_plan(const ScheduleRequest& request, const Sequence
   }
   return plan;
 }
+
+namespace {
 
 std::uint64_t mix(std::uint64_t x) {  // the finaliser of splitmix64
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;

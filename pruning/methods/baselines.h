@@ -13,6 +13,11 @@ namespace fovea {
 const std::vector<SchedulePreset>& baseline_presets();
 inline constexpr const char* kBaselineDefaultPreset = "64";
 
+/// The schedule of a choice that reads nothing of the model: cuts before the layers named, positions
+/// original. Errors: those of resolve_schedule().
+Result<PruningPlan> baseline_plan(const ScheduleRequest& request, const SequenceLayout& layout,
+                                  const ModelShape& shape);
+
 /// Keeps tokens drawn without replacement. The draw depends on the seed and the prompt, and is the
 /// same on every machine; a later stage keeps a subset of an earlier one.
 class RandomChoice final : public ScoringPolicy {

@@ -1,0 +1,32 @@
+#pragma once
+// The result of fovea eval as JSON, as tables and as CSV.
+
+#include <string>
+
+#include "app/eval/eval_run.h"
+#include "app/eval/statistics.h"
+#include "kernels/base/json.h"
+
+namespace fovea::app {
+
+/// Everything that was found out, by column of the run.
+struct EvalResult {
+  std::vector<Group> groups;
+  std::vector<Summary> summaries;
+};
+
+EvalResult evaluate(const EvalRun& run, const TokenGrid& grid, int resamples);
+
+/// {"runs": [...], "controls": [...]}: settings and controls, each {"prune" or "control",
+/// "accuracy", "interval", "by_category", "equivalent", "entering_mean", "first_token_ms",
+/// "total_ms", "exit_rate", ...}; null where nothing was measured. Accuracies are from 0 to 1.
+Json eval_json(const EvalRun& run, const EvalResult& result);
+
+/// Two tables: settings and controls with what they cost, and their accuracies by group.
+std::string eval_tables(const EvalRun& run, const EvalResult& result);
+
+/// RFC 4180: a line of titles, one line a setting or control; accuracies from 0 to 1, empty cells
+/// where nothing was measured.
+std::string eval_csv(const EvalRun& run, const EvalResult& result);
+
+}  // namespace fovea::app

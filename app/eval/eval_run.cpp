@@ -1,0 +1,243 @@
+#include "app/eval/eval_run.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <deque>
+#include <filesystem>
+#include <numeric>
+
+#include "app/interrupt.h"
+#include "app/question_run.h"
+#include "app/text.h"
+
+namespace fovea::app {
+namespace {
+
+using Images = std::vector<std::shared_ptr<const Image>>;
+
+/// The pictures used last, read once.
+class PictureFolder {
+ public:
+  explicit PictureFolder(std::filesystem::path folder) : folder_(std::move(folder)) {}
+
+  Result<Images> load(const std::vector<std::string>& names) {
+    Images images;
+    for (const std::string& name : names) {
+      const auto known = std::find_if(recent_.begin(), recent_.end(),
+                                      [&](const auto& entry) { return entry.first == name; });
+      if (known != recent_.end()) {
+        images.push_back(known->second);
+        continue;
+      }
+      FOVEA_TRY(const Images loaded, load_pictures({(folder_ / name).string()}));
+      recent_.emplace_front(name, loaded.front());
+      if (recent_.size() > kKept) recent_.pop_back();
+      images.push_back(loaded.front());
+    }
+    return images;
+  }
+
+ private:
+  static constexpr std::size_t kKept = 32;
+  std::filesystem::path folder_;
+  std::deque<std::pair<std::string, std::shared_ptr<const Image>>> recent_;
+};
+
+/// "[######....]  1200 of 4000 answers, 91.2 % right, 3:05 left", on a terminal only.
+class Progress {
+ public:
+  Progress(std::size_t total, bool quiet)
+      : total_(total), shown_(!quiet && isatty(STDERR_FILENO) != 0) {}
+  ~Progress() {
+    if (shown_ && done_ > 0) std::fputs("\r\033[K", stderr);
+  }
+
+  void step(const Outcome& outcome, bool asked_now) {
+    ++done_;
+    asked_ += asked_now ? 1 : 0;
+    counted_ += outcome.counts() ? 1 : 0;
+    score_ += outcome.score;
+    if (!shown_) return;
+    constexpr std::size_t width = 24;
+    const std::size_t full = total_ > 0 ? width * done_ / total_ : width;
+    std::string line = "[" + std::string(full, '#') + std::string(width - full, '.') + "]";
+    line += format(" %zu of %zu answers", done_, total_);
+    if (counted_ > 0)
+      line += format(", %.1f %% right", 100 * score_ / static_cast<double>(counted_));
+    if (asked_ > 0) {
+      const double seconds = std::chrono::duration<double>(Clock::now() - begun_).count();
+      const auto left = static_cast<long>(seconds / static_cast<double>(asked_) *
+                                          static_cast<double>(total_ - done_));
+      line += format(", %ld:%02ld left", left / 60, left % 60);
+    }
+    std::fprintf(stderr, "\r%s\033[K", line.c_str());
+    std::fflush(stderr);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::size_t total_, done_ = 0, asked_ = 0, counted_ = 0;
+  double score_ = 0;
+  bool shown_;
+  Clock::time_point begun_ = Clock::now();
+};
+
+std::vector<std::size_t> order_by_picture(const std::vector<EvalItem>& items) {
+  std::map<std::vector<std::string>, std::size_t> first_use;
+  for (std::size_t i = 0; i < items.size(); ++i) first_use.emplace(items[i].images, i);
+  std::vector<std::size_t> order(items.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return first_use[items[a].images] < first_use[items[b].images];
+  });
+  return order;
+}
+
+class Asker {
+ public:
+  Asker(const EvalOptions& options, SettingRunner& runner, EvalRun& run)
+      : options_(options),
+        runner_(runner),
+        run_(run),
+        folder_(options.image_folder.empty() ? default_image_folder(options.questions)
+                                             : options.image_folder),
+        majority_(majority_answers(run.items)),
+        shuffled_(shuffled_pictures(run.items)),
+        layers_(static_cast<int>(runner.session().model().config().decoder.layers)) {}
+
+  Status ask_all() {
+    run_.outcomes.assign(run_.columns.size(), std::vector<Outcome>(run_.items.size()));
+    Progress progress(run_.columns.size() * run_.items.size(), options_.output.quiet);
+    for (const std::size_t index : order_by_picture(run_.items)) {
+      for (std::size_t c = 0; c < run_.columns.size(); ++c) {
+        if (interrupted()) return stopped();
+        EvalColumn& column = run_.columns[c];
+        const EvalItem& item = run_.items[index];
+        Outcome& outcome = run_.outcomes[c][index];
+        std::optional<Outcome> earlier;
+        if (column.answers && !item.error) earlier = column.answers->earlier(item);
+        if (earlier) {
+          outcome = std::move(*earlier);
+        } else {
+          FOVEA_TRY(outcome, ask(column, index));
+          if (column.answers && outcome.counts()) {
+            FOVEA_CHECK(column.answers->append(item, outcome));
+          }
+          ++answered_;
+        }
+        progress.step(outcome, !earlier);
+      }
+    }
+    for (EvalColumn& column : run_.columns) {
+      if (column.answers) FOVEA_CHECK(column.answers->finish(run_.items));
+    }
+    return {};
+  }
+
+ private:
+  Error stopped() const {
+    const bool kept = std::any_of(run_.columns.begin(), run_.columns.end(),
+                                  [](const EvalColumn& c) { return c.answers.has_value(); });
+    Error error = make_error(
+        ErrorCode::cancelled,
+        kept ? format("stopped; %zu answers of this run are in the answers file", answered_)
+             : "stopped; nothing was written");
+    if (kept) error.with_remedy("The same line with --resume goes on from there");
+    return error;
+  }
+
+  /// Errors: what ends the whole run.
+  Result<Outcome> ask(const EvalColumn& column, std::size_t index) {
+    const EvalItem& item = run_.items[index];
+    if (item.error) return failed_outcome(*item.error);
+    if (!column.control) return ask_model(item, item.images, nullptr, column.setting);
+    const Control& control = *column.control;
+    if (control.kind == Control::Kind::majority) {
+      Outcome outcome;
+      outcome.state = Outcome::State::answered;
+      outcome.text = majority_[index];
+      outcome.score = answer_score(outcome.text, item.label);
+      return outcome;
+    }
+    const std::optional<PruneSetup> setup = control_setup(control, item);
+    if (!setup) return Outcome{};
+    if (control.kind != Control::Kind::shuffled) return ask_model(item, item.images, &*setup, 0);
+    const std::vector<std::string>& others = shuffled_[index];
+    if (others.empty() && !item.images.empty()) return Outcome{};
+    FOVEA_TRY(Outcome outcome, ask_model(item, others, &*setup, 0));
+    // The evidence lies in the picture that was not shown.
+    outcome.evidence_kept.reset();
+    outcome.evidence_kept_last.reset();
+    return outcome;
+  }
+
+  Result<Outcome> ask_model(const EvalItem& item, const std::vector<std::string>& pictures,
+                            const PruneSetup* setup, std::size_t setting) {
+    auto images = folder_.load(pictures);
+    if (!images) return failed_outcome(images.error());
+    Question question;
+    question.text = item.text;
+    question.images = std::move(*images);
+    question.sampling = sampling_options(options_.generation);
+    const auto answer = setup != nullptr ? runner_.ask(*setup, question, &interrupted())
+                                         : runner_.ask(setting, question, &interrupted());
+    if (!answer) {
+      // A schedule that does not fit the model fits no question.
+      const Error& error = answer.error();
+      if (error.code == ErrorCode::usage && error.field.rfind("--", 0) == 0) return error;
+      return failed_outcome(error);
+    }
+    if (answer->finish_reason == FinishReason::cancelled) return stopped();
+    return outcome_of(*answer, item, layers_);
+  }
+
+  const EvalOptions& options_;
+  SettingRunner& runner_;
+  EvalRun& run_;
+  PictureFolder folder_;
+  std::vector<std::string> majority_;
+  std::vector<std::vector<std::string>> shuffled_;
+  int layers_;
+  std::size_t answered_ = 0;
+};
+
+}  // namespace
+
+Result<std::vector<EvalItem>> read_eval_items(const EvalOptions& options) {
+  FOVEA_TRY(std::vector<EvalItem> items, read_questions(options.questions, options.limit));
+  if (options.num_chunks > 1) {
+    const std::size_t chunks = static_cast<std::size_t>(options.num_chunks);
+    const std::size_t size = (items.size() + chunks - 1) / chunks;
+    const std::size_t begin = std::min(items.size(), size * options.chunk_idx);
+    const std::size_t end = std::min(items.size(), begin + size);
+    items.erase(items.begin() + static_cast<std::ptrdiff_t>(end), items.end());
+    items.erase(items.begin(), items.begin() + static_cast<std::ptrdiff_t>(begin));
+  }
+  std::string labels_path = options.labels;
+  if (labels_path.empty()) {
+    FOVEA_TRY(labels_path, default_labels(options.questions));
+  }
+  FOVEA_TRY(const auto labels, read_labels(labels_path));
+  for (EvalItem& item : items) {
+    if (item.error) continue;
+    const auto found = labels.find(question_key(item.id));
+    if (found != labels.end()) {
+      item.label = found->second;
+    } else {
+      item.error =
+          make_error(ErrorCode::bad_input, "line " + std::to_string(item.line) +
+                                               ": no label has the id " + question_key(item.id))
+              .in_file(labels_path);
+    }
+  }
+  return items;
+}
+
+Status ask_everything(const EvalOptions& options, SettingRunner& runner, EvalRun& run) {
+  return Asker(options, runner, run).ask_all();
+}
+
+}  // namespace fovea::app

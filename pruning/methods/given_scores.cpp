@@ -1,0 +1,34 @@
+#include "pruning/methods/given_scores.h"
+
+#include <algorithm>
+
+#include "pruning/methods/baselines.h"
+
+namespace fovea {
+
+Result<PruningPlan> GivenScores::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
+  const auto given = static_cast<std::int64_t>(scores_.size());
+  if (given != layout.id_count()) {
+    return make_error(ErrorCode::usage, std::to_string(given) +
+                                            " scores were given, and the prompt has " +
+                                            std::to_string(layout.id_count()) + " visual tokens")
+        .with_remedy("Give one score for each, in the order of their ids");
+  }
+  const auto odd = std::find_if(scores_.begin(), scores_.end(), [](float s) { return s != s; });
+  if (odd != scores_.end()) {
+    return make_error(ErrorCode::usage,
+                      "score " + std::to_string(odd - scores_.begin()) + " is not a number");
+  }
+  return baseline_plan(request_, layout, shape);
+}
+
+Result<TensorView> GivenScores::score(Context& context, int, StageInput& input) {
+  const auto ids = input.visual_ids();
+  FOVEA_TRY(const TensorView scores,
+            context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
+  std::transform(ids.begin(), ids.end(), scores.as<float>(),
+                 [&](std::int32_t id) { return scores_[static_cast<std::size_t>(id)]; });
+  return scores;
+}
+
+}  // namespace fovea
