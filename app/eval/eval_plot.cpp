@@ -37,7 +37,8 @@ Chart eval_chart(const EvalRun& run, const EvalResult& result,
     auto series = std::find_if(chart.series.begin(), chart.series.end(),
                                [&](const ChartSeries& known) { return known.name == name; });
     if (series == chart.series.end()) series = chart.series.insert(series, {name, {}});
-    ChartPoint point{*summary.entering_mean, 100 * *accuracy, {}, {}};
+    ChartPoint point{
+        *summary.entering_mean + summary.guide_entering.value_or(0), 100 * *accuracy, {}, {}};
     if (summary.all.interval) {
       point.low = 100 * summary.all.interval->low;
       point.high = 100 * summary.all.interval->high;

@@ -7,7 +7,8 @@
 namespace fovea::app {
 
 /// One series a method (settings that differ in schedule or seed belong together), one level a
-/// control. `settings`: those of the run's columns, in their order.
+/// control. A guide's work is added to the tokens it stands for. `settings`: those of the run's
+/// columns, in their order.
 Chart eval_chart(const EvalRun& run, const EvalResult& result,
                  const std::vector<PruneSetting>& settings, const std::string& title);
 

@@ -90,6 +90,7 @@ Json column_json(const EvalColumn& column, const EvalResult& result, const Summa
   json.set("with_evidence", std::move(with_evidence));
   json.set("by_evidence_size", *by_evidence.find("evidence_size"));
   json.set("by_evidence_row", *by_evidence.find("evidence_row"));
+  json.set("guide_entering", optional_json(summary.guide_entering));
   json.set("evidence_kept", optional_json(summary.evidence_kept));
   json.set("evidence_kept_last", optional_json(summary.evidence_kept_last));
   json.set("padding_share", optional_json(summary.padding_share));
@@ -116,11 +117,11 @@ std::string column_name(const EvalColumn& column) {
 }
 
 std::string cost_table(const EvalRun& run, const EvalResult& result) {
-  bool evidence = false, padding = false, exits = false;
+  bool evidence = false, padding = false, guides = false;
   for (const Summary& summary : result.summaries) {
     evidence = evidence || summary.evidence_kept;
     padding = padding || summary.padding_share;
-    exits = exits || summary.exit_rate.value_or(0) > 0;
+    guides = guides || summary.guide_entering;
   }
   using Align = Table::Align;
   std::vector<Table::Column> titles{{"setting", Align::left}, {"questions"}, {"accuracy"},
@@ -129,7 +130,7 @@ std::string cost_table(const EvalRun& run, const EvalResult& result) {
   if (differences) titles.insert(titles.begin() + 4, {"against the first"});
   if (evidence) titles.insert(titles.end(), {{"evidence kept"}, {"at the end"}});
   if (padding) titles.push_back({"padding"});
-  if (exits) titles.push_back({"exits"});
+  if (guides) titles.insert(titles.end(), {{"guide's work"}, {"exits"}});
   titles.insert(titles.end(), {{"first token"}, {"total"}});
   Table table(titles);
   for (std::size_t c = 0; c < run.columns.size(); ++c) {
@@ -147,7 +148,10 @@ std::string cost_table(const EvalRun& run, const EvalResult& result) {
       cells.push_back(percent_text(s.evidence_kept_last));
     }
     if (padding) cells.push_back(percent_text(s.padding_share));
-    if (exits) cells.push_back(percent_text(s.exit_rate));
+    if (guides) {
+      cells.push_back(number_text(s.guide_entering));
+      cells.push_back(percent_text(s.exit_rate));
+    }
     cells.push_back(number_text(s.first_token_ms, " ms"));
     cells.push_back(number_text(s.total_ms, " ms"));
     table.add(std::move(cells));
@@ -273,6 +277,7 @@ std::string eval_csv(const EvalRun& run, const EvalResult& result) {
                                   "first_token_ms",
                                   "total_ms",
                                   "exit_rate",
+                                  "guide_entering",
                                   "evidence_kept",
                                   "evidence_kept_last",
                                   "padding_share"};
@@ -303,6 +308,7 @@ std::string eval_csv(const EvalRun& run, const EvalResult& result) {
                                    number(s.first_token_ms),
                                    number(s.total_ms),
                                    number(s.exit_rate),
+                                   number(s.guide_entering),
                                    number(s.evidence_kept),
                                    number(s.evidence_kept_last),
                                    number(s.padding_share)};

@@ -117,7 +117,10 @@ Outcome outcome_of(const Answer& answer, const EvalItem& item, int layers) {
   outcome.entering_mean = answer.budget.entering_mean;
   outcome.first_token_ms = answer.timings.first_token;
   outcome.total_ms = answer.timings.total;
-  outcome.exited = answer.guide != nullptr && answer.guide->exited;
+  if (answer.guide != nullptr) {
+    outcome.guide_entering = answer.guide->entering;
+    outcome.exited = answer.guide->exited;
+  }
   if (outcome.exited) return outcome;  // no visual token entered the model
   if (item.has_evidence()) measure_evidence(*item.evidence, answer.pruning, layers, outcome);
   if (outcome.visual > 0) measure_padding(answer, layers, outcome);
@@ -144,6 +147,7 @@ Json outcome_metadata(const Outcome& outcome) {
   metadata.set("entering_mean", outcome.entering_mean);
   metadata.set("first_token_ms", rounded_ms(outcome.first_token_ms));
   metadata.set("total_ms", rounded_ms(outcome.total_ms));
+  metadata.set("guide_entering", optional_json(outcome.guide_entering));
   metadata.set("exited", outcome.exited);
   metadata.set("evidence_kept", optional_json(outcome.evidence_kept));
   metadata.set("evidence_kept_last", optional_json(outcome.evidence_kept_last));
@@ -180,6 +184,7 @@ std::optional<Outcome> outcome_from_line(const Json& line, const Label& label) {
   outcome.entering_mean = number(*metadata, "entering_mean").value_or(0);
   outcome.first_token_ms = number(*metadata, "first_token_ms").value_or(0);
   outcome.total_ms = number(*metadata, "total_ms").value_or(0);
+  outcome.guide_entering = number(*metadata, "guide_entering");
   outcome.evidence_kept = number(*metadata, "evidence_kept");
   outcome.evidence_kept_last = number(*metadata, "evidence_kept_last");
   outcome.padding_share = number(*metadata, "padding_share");

@@ -27,6 +27,8 @@ struct Outcome {
   FinishReason finish_reason = FinishReason::stop;
   std::int64_t visual = 0;  // visual tokens of the prompt; 0 for a text question
   double equivalent = 0, entering_mean = 0, first_token_ms = 0, total_ms = 0;
+  /// What a guide's work is worth, in visual tokens entering every layer; none without a guide.
+  std::optional<double> guide_entering;
   bool exited = false;  // a guide's answer was taken
 
   /// Share of the evidence that entered the layers behind the first cut, on average, and that was

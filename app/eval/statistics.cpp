@@ -192,7 +192,7 @@ Summary summarise(const std::vector<Outcome>& outcomes, const std::vector<Outcom
     summary.difference = bootstrap.interval(differences);
   }
 
-  std::vector<double> equivalent, entering, first_token, total, exited, kept, last, padding;
+  std::vector<double> equivalent, entering, first_token, total, exited, guide, kept, last, padding;
   for (const Outcome& outcome : outcomes) {
     summary.failed += outcome.state == Outcome::State::failed ? 1 : 0;
     summary.right += outcome.counts() && outcome.score >= 1.0 ? 1 : 0;
@@ -205,6 +205,7 @@ Summary summarise(const std::vector<Outcome>& outcomes, const std::vector<Outcom
       equivalent.push_back(outcome.equivalent);
       entering.push_back(outcome.entering_mean);
     }
+    if (outcome.guide_entering && outcome.visual > 0) guide.push_back(*outcome.guide_entering);
     if (outcome.evidence_kept) kept.push_back(*outcome.evidence_kept);
     if (outcome.evidence_kept_last) last.push_back(*outcome.evidence_kept_last);
     if (outcome.padding_share) padding.push_back(*outcome.padding_share);
@@ -214,6 +215,7 @@ Summary summarise(const std::vector<Outcome>& outcomes, const std::vector<Outcom
   summary.first_token_ms = median(first_token);
   summary.total_ms = median(total);
   summary.exit_rate = mean(exited);
+  summary.guide_entering = mean(guide);
   summary.evidence_kept = mean(kept);
   summary.evidence_kept_last = mean(last);
   summary.padding_share = mean(padding);

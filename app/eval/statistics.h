@@ -80,7 +80,7 @@ struct Summary {
   // Means and medians over the questions that the model answered; tokens and evidence over those
   // with pictures.
   std::optional<double> equivalent, entering_mean, first_token_ms, total_ms, exit_rate;
-  std::optional<double> evidence_kept, evidence_kept_last, padding_share;
+  std::optional<double> guide_entering, evidence_kept, evidence_kept_last, padding_share;
 };
 
 /// `first`: outcomes of the setting to compare with, or null.

@@ -33,6 +33,7 @@ Outcome answered(const std::string& text) {
   outcome.entering_mean = 192.25;
   outcome.first_token_ms = 12.5;
   outcome.total_ms = 20.25;
+  outcome.guide_entering = 30.5;
   outcome.exited = true;
   outcome.evidence_kept = 0.75;
   outcome.evidence_kept_last = 0.5;
@@ -79,6 +80,7 @@ TEST(AnswerFile, resuming_gives_back_everything_that_was_measured) {
   EXPECT_EQ(after->entering_mean, before.entering_mean);
   EXPECT_EQ(after->first_token_ms, before.first_token_ms);
   EXPECT_EQ(after->total_ms, before.total_ms);
+  EXPECT_EQ(after->guide_entering, before.guide_entering);
   EXPECT_EQ(after->exited, before.exited);
   EXPECT_EQ(after->evidence_kept, before.evidence_kept);
   EXPECT_EQ(after->evidence_kept_last, before.evidence_kept_last);

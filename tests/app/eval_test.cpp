@@ -248,6 +248,18 @@ TEST_F(Eval, settings_and_controls_stand_side_by_side) {
   EXPECT_EQ(plot->rfind("\x89PNG", 0), 0U);
 }
 
+TEST_F(Eval, a_guide_is_charged_beside_what_enters_the_large_model) {
+  const CommandResult result = run_fovea(
+      bundled(2, {"--prune", "none", "--prune", "sgl", "--guide", guide_model(), "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto runs = at(json_of(result), {"runs"}).as_array();
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_TRUE(at(runs[0], {"guide_entering"}).is_null());
+  EXPECT_GT(at(runs[1], {"guide_entering"}).as_double(), 0.0);
+  EXPECT_LT(at(runs[1], {"entering_mean"}).as_double(), 576.0);
+  EXPECT_EQ(at(runs[1], {"exit_rate"}).as_double(), 0.0) << "nothing exits without a threshold";
+}
+
 TEST_F(Eval, a_control_may_cut_before_a_later_layer) {
   const Json json = json_of(run_fovea(bundled(2, {"--control", "no-visual:layers=6", "--json"})));
   EXPECT_EQ(at(at(json, {"controls"}).as_array().at(0), {"entering_mean"}).as_double(), 288);
