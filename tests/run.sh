@@ -111,6 +111,7 @@ run_everything() {
   for name in drawing training; do
     step "Emoji World: $name" "$PYTHON" "tests/recipes/${name}_test.py"
   done
+  step "The recipe of fovea-vit" "$PYTHON" tests/recipes/fovea_vit_test.py
   local -a samples=(assets/samples/*.png)
   for model in fovea-base fovea-guide; do
     step "Parity with transformers on $model" \
