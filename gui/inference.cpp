@@ -1,0 +1,63 @@
+#include "gui/inference.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace fovea::gui {
+
+Inference::Inference(QObject* parent) : QObject(parent), worker_(new InferenceWorker) {
+  worker_->moveToThread(&thread_);
+  connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
+  connect(worker_, &InferenceWorker::loaded, this, [this](const ModelFactsPtr& model) {
+    --loads_;
+    model_ = model;
+    emit loaded(model);
+  });
+  connect(worker_, &InferenceWorker::load_failed, this, [this](const Error& error) {
+    --loads_;
+    emit load_failed(error);
+  });
+  connect(worker_, &InferenceWorker::piece, this, &Inference::piece);
+  connect(worker_, &InferenceWorker::answered, this, [this](const RunPtr& run) {
+    forget_pending(run->id);
+    emit answered(run);
+  });
+  connect(worker_, &InferenceWorker::ask_failed, this, [this](int id, const Error& error) {
+    forget_pending(id);
+    emit ask_failed(id, error);
+  });
+  thread_.setObjectName(QStringLiteral("inference"));
+  thread_.start();
+}
+
+Inference::~Inference() {
+  stop();
+  thread_.quit();
+  thread_.wait();
+}
+
+void Inference::load(const LoadRequest& request) {
+  ++loads_;
+  emit load_started();
+  QMetaObject::invokeMethod(worker_, [worker = worker_, request] { worker->load(request); });
+}
+
+int Inference::ask(AskRequest request) {
+  request.id = ++last_id_;
+  request.stop = std::make_shared<std::atomic<bool>>(false);
+  pending_.push_back({request.id, request.stop});
+  const int id = request.id;
+  QMetaObject::invokeMethod(worker_,
+                            [worker = worker_, asked = std::move(request)] { worker->ask(asked); });
+  return id;
+}
+
+void Inference::stop() {
+  for (const Pending& pending : pending_) pending.stop->store(true, std::memory_order_relaxed);
+}
+
+void Inference::forget_pending(int id) {
+  std::erase_if(pending_, [id](const Pending& pending) { return pending.id == id; });
+}
+
+}  // namespace fovea::gui

@@ -1,0 +1,132 @@
+// fovea-gui: ask about pictures, and see where the model looked.
+
+#include <QApplication>
+#include <QCommandLineParser>
+#include <QElapsedTimer>
+#include <QTemporaryDir>
+#include <cstdio>
+#include <memory>
+
+#include "gui/main_window.h"
+#include "gui/script.h"
+#include "gui/theme.h"
+
+namespace {
+
+using namespace fovea::gui;
+
+constexpr int kExitUsage = 2;
+
+int fail(const fovea::Error& error, int code) {
+  std::fprintf(stderr, "fovea-gui: %s\n", error.to_string().c_str());
+  return code;
+}
+
+struct Options {
+  QStringList paths;
+  LoadRequest model;
+  QString screenshot, script;
+};
+
+/// Errors: usage.
+fovea::Result<Options> read_options(const QApplication& app, const Settings& settings) {
+  QCommandLineParser parser;
+  parser.setApplicationDescription(
+      QObject::tr("Ask about pictures, and see where the model looked."));
+  parser.addHelpOption();
+  parser.addVersionOption();
+  parser.addPositionalArgument("paths", QObject::tr("Pictures and folders"), "[PATH...]");
+  parser.addOptions({
+      {"model", QObject::tr("Model folder (default: the one used last, or the bundled one)"),
+       "DIR"},
+      {"dtype", QObject::tr("Weights as auto, f32 or bf16"), "TYPE"},
+      {"threads", QObject::tr("Threads (default: every core)"), "N"},
+      {"screenshot", QObject::tr("Run --script without a screen and save its pictures here"),
+       "DIR"},
+      {"script", QObject::tr("What to show; gui/script.h lists the commands"), "FILE"},
+  });
+  parser.process(app);
+  Options options;
+  options.paths = parser.positionalArguments();
+  options.screenshot = parser.value("screenshot");
+  options.script = parser.value("script");
+  if (parser.isSet("screenshot") != parser.isSet("script")) {
+    return fovea::make_error(fovea::ErrorCode::usage, "--screenshot and --script need each other");
+  }
+  options.model.folder =
+      parser.isSet("model") ? parser.value("model") : settings.get("model/folder").toString();
+  const QString dtype =
+      parser.isSet("dtype") ? parser.value("dtype") : settings.get("model/dtype").toString();
+  if (dtype == "f32") {
+    options.model.dtype = fovea::DTypeChoice::f32;
+  } else if (dtype == "bf16") {
+    options.model.dtype = fovea::DTypeChoice::bf16;
+  } else if (dtype != "auto") {
+    return fovea::make_error(fovea::ErrorCode::usage, "the CPU offers f32 and bf16")
+        .in_field("--dtype " + dtype.toStdString());
+  }
+  options.model.threads = settings.get("model/threads").toInt();
+  if (parser.isSet("threads")) {
+    bool valid = false;
+    options.model.threads = parser.value("threads").toInt(&valid);
+    if (!valid || options.model.threads < 1 || options.model.threads > 1024) {
+      return fovea::make_error(fovea::ErrorCode::usage, "threads must be a number from 1 to 1024")
+          .in_field("--threads");
+    }
+  }
+  return options;
+}
+
+bool wants_screenshots(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    if (QByteArray(argv[i]).startsWith("--screenshot")) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  QElapsedTimer since_start;
+  since_start.start();
+  // Screenshots need no screen, and neither read nor change what the user has set.
+  const bool scripted = wants_screenshots(argc, argv);
+  if (scripted && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
+    qputenv("QT_QPA_PLATFORM", "offscreen");
+  }
+  const QApplication app(argc, argv);
+  QApplication::setApplicationName(QStringLiteral("fovea-gui"));
+  QApplication::setApplicationVersion(QStringLiteral(FOVEA_VERSION));
+  QApplication::setDesktopFileName(QStringLiteral("fovea-gui"));
+  const QTemporaryDir own;
+  Settings settings =
+      scripted ? Settings(own.filePath(QStringLiteral("settings.ini"))) : Settings();
+  const auto options = read_options(app, settings);
+  if (!options) return fail(options.error(), kExitUsage);
+
+  apply_appearance(scripted ? QStringLiteral("light")
+                            : settings.get("window/appearance").toString());
+  Viewer viewer(settings);
+  MainWindow window(viewer);
+  window.show();
+  viewer.load_model(options->model);
+  if (!options->paths.isEmpty()) {
+    window.open_paths(options->paths);
+  } else {
+    window.restore_session();
+  }
+  if (!scripted) return QApplication::exec();
+
+  Script script(window, options->screenshot, since_start);
+  if (const auto loaded = script.load(options->script); !loaded) {
+    return fail(loaded.error(), kExitUsage);
+  }
+  int code = 0;
+  QObject::connect(&script, &Script::finished, &app, [&](const fovea::Status& status) {
+    if (!status) code = fail(status.error(), 1);
+    QApplication::quit();
+  });
+  script.start();
+  QApplication::exec();
+  return code;
+}

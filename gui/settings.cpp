@@ -1,0 +1,80 @@
+#include "gui/settings.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+namespace fovea::gui {
+namespace {
+
+constexpr int kRecent = 10;
+
+const SettingRow& row_of(const char* key) {
+  const auto table = setting_table();
+  const auto found = std::find_if(table.begin(), table.end(), [key](const SettingRow& row) {
+    return std::strcmp(row.key, key) == 0;
+  });
+  Q_ASSERT(found != table.end());
+  return *found;
+}
+
+}  // namespace
+
+std::span<const SettingRow> setting_table() {
+  static const std::vector<SettingRow> table{
+      {"window/geometry", QByteArray(), "size and place of the window"},
+      {"window/docks", QByteArray(), "which panels are open, and where"},
+      {"window/appearance", QString("system"), "system, light or dark"},
+      {"session/files", QStringList(), "pictures that were open"},
+      {"session/index", 0, "the one looked at"},
+      {"session/question", QString(), "the question that was being written"},
+      {"recent/pictures", QStringList(), "pictures and folders opened before"},
+      {"recent/models", QStringList(), "model folders used before"},
+      {"recent/questions", QStringList(), "questions asked before"},
+      {"recent/export_folder", QString(), "where something was exported last"},
+      {"model/folder", QString(), "model folder; empty: the bundled one"},
+      {"model/dtype", QString("auto"), "auto, f32 or bf16"},
+      {"model/threads", 0, "0: every core"},
+      {"ask/method", QString(), "pruning method; empty: none"},
+      {"ask/preset", QString(), "its preset; empty: the default"},
+      {"ask/budget", 0.0, "visual tokens entering each layer on average; 0: as the preset says"},
+      {"ask/max_new_tokens", 128, "longest answer, in tokens"},
+      {"ask/follow_up", false, "questions go on after the answers before"},
+      {"ask/compare", false, "every question is also asked without pruning"},
+      {"look/color_map", QString("inferno"), "viridis, inferno, turbo or gray"},
+      {"look/opacity", 0.8, "of the map where it is strongest"},
+      {"look/fade", false, "low values are transparent, else they darken the picture"},
+      {"look/lift", true, "colours follow the square root of the value"},
+      {"look/smooth", true, "bilinear between patches, else flat"},
+      {"look/range", QString("shared"), "shared, own or clipped"},
+  };
+  return table;
+}
+
+Settings::Settings()
+    : store_(std::make_unique<QSettings>(QStringLiteral("fovea"), QStringLiteral("fovea-gui"))) {}
+
+Settings::Settings(const QString& file)
+    : store_(std::make_unique<QSettings>(file, QSettings::IniFormat)) {}
+
+QVariant Settings::get(const char* key) const {
+  const SettingRow& row = row_of(key);
+  QVariant value = store_->value(QString::fromLatin1(key), row.fallback);
+  // INI files hold text: it must read as the type that the table names.
+  if (!value.convert(row.fallback.metaType())) return row.fallback;
+  return value;
+}
+
+void Settings::set(const char* key, const QVariant& value) {
+  row_of(key);
+  store_->setValue(QString::fromLatin1(key), value);
+}
+
+void Settings::remember(const char* key, const QString& entry) {
+  QStringList list = get(key).toStringList();
+  list.removeAll(entry);
+  list.prepend(entry);
+  set(key, QStringList(list.mid(0, kRecent)));
+}
+
+}  // namespace fovea::gui

@@ -1,0 +1,232 @@
+#include "gui/viewer.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace fovea::gui {
+namespace {
+
+bool shows(const Run& run, const Picture& picture) {
+  return std::any_of(run.pictures.begin(), run.pictures.end(),
+                     [&](const PicturePtr& known) { return known->path() == picture.path(); });
+}
+
+}  // namespace
+
+Viewer::Viewer(Settings& settings, QObject* parent)
+    : QObject(parent), settings_(settings), readings_(maps_, view_) {
+  prune_.method = settings_.get("ask/method").toString();
+  if (find_method(prune_.method.toStdString()) == nullptr) prune_.method.clear();
+  prune_.preset = settings_.get("ask/preset").toString();
+  const double budget = settings_.get("ask/budget").toDouble();
+  if (budget > 0) prune_.budget = budget;
+  follow_up_ = settings_.get("ask/follow_up").toBool();
+  comparing_ = settings_.get("ask/compare").toBool();
+
+  connect(&pictures_, &ImageSource::failed, this, &Viewer::notice);
+  connect(&pictures_, &ImageSource::current_changed, this, &Viewer::follow_picture);
+  connect(&maps_, &MapStore::failed, this, &Viewer::notice);
+  connect(&inference_, &Inference::load_started, this, &Viewer::busy_changed);
+  connect(&inference_, &Inference::loaded, this, [this] {
+    last_turn_ = 0;
+    emit busy_changed();
+  });
+  connect(&inference_, &Inference::load_failed, this, [this](const Error& error) {
+    emit busy_changed();
+    emit notice(error);
+  });
+  connect(&inference_, &Inference::piece, this, [this](int id, const QString& text) {
+    if (id != streaming_id_) streamed_.clear();
+    streaming_id_ = id;
+    streamed_ += text;
+    emit streamed_changed();
+  });
+  connect(&inference_, &Inference::answered, this, &Viewer::take);
+  connect(&inference_, &Inference::ask_failed, this, [this](int id, const Error& error) {
+    emit notice(error);
+    finish(id);
+  });
+}
+
+Viewer::~Viewer() {
+  inference_.stop();
+}
+
+void Viewer::set_prune(const PruneChoice& prune) {
+  if (prune == prune_) return;
+  prune_ = prune;
+  settings_.set("ask/method", prune_.method);
+  settings_.set("ask/preset", prune_.preset);
+  settings_.set("ask/budget", prune_.budget.value_or(0.0));
+  emit prune_changed();
+}
+
+void Viewer::set_follow_up(bool follow_up) {
+  follow_up_ = follow_up;
+  settings_.set("ask/follow_up", follow_up);
+}
+
+void Viewer::set_comparing(bool comparing) {
+  if (comparing == comparing_) return;
+  comparing_ = comparing;
+  settings_.set("ask/compare", comparing);
+  emit prune_changed();
+  const RunPtr run = view_.run();
+  if (!run || busy()) return;
+  show(run);
+  if (!comparing || view_.reference()) return;
+  if (run->prune.prunes()) return repeat(*run, PruneChoice{});
+  if (prune_.prunes()) return repeat(*run, prune_);
+  emit notice(make_error(ErrorCode::usage, "there is nothing to compare with yet")
+                  .with_remedy("Choose a pruning method, then ask"));
+}
+
+void Viewer::load_model(const LoadRequest& request) {
+  inference_.load(request);
+}
+
+void Viewer::ask(const QString& question) {
+  const QString text = question.trimmed();
+  if (text.isEmpty()) {
+    emit notice(make_error(ErrorCode::usage, "the question is empty").with_remedy("Type one"));
+    return;
+  }
+  const PicturePtr picture = pictures_.current();
+  if (!picture) {
+    emit notice(make_error(ErrorCode::usage, "there is no picture to ask about")
+                    .with_remedy("Open one, or drop it on the window"));
+    return;
+  }
+  settings_.remember("recent/questions", text);
+  AskRequest request;
+  request.question = text;
+  request.turn = ++turns_;
+  request.prune = prune_;
+  RunPtr last;
+  if (follow_up_ && last_turn_ != 0) {
+    last = history_.newest_of_turn(last_turn_, true);
+    if (!last) last = history_.newest_of_turn(last_turn_, false);
+  }
+  request.follow_up = last != nullptr;
+  const bool shown_before = last && shows(*last, *picture);
+  if (!shown_before) request.pictures = {picture};
+  send(std::move(request), comparing_ && prune_.prunes());
+}
+
+void Viewer::ask_again() {
+  if (view_.run()) repeat(*view_.run(), prune_);
+}
+
+void Viewer::repeat(const Run& run, const PruneChoice& prune) {
+  const bool last = run.turn == last_turn_;
+  if (run.follow_up && !last) {
+    emit notice(
+        make_error(ErrorCode::usage, "only the last question of a conversation can be asked again")
+            .with_remedy("Ask it as a new question"));
+    return;
+  }
+  AskRequest request;
+  request.turn = run.turn;
+  request.question = run.question;
+  request.follow_up = run.follow_up;
+  request.replaces_last = last;
+  request.pictures = run.asked_pictures;
+  request.prune = prune;
+  send(std::move(request), false);
+}
+
+void Viewer::send(AskRequest request, bool unpruned_too) {
+  request.sampling.max_new_tokens = settings_.get("ask/max_new_tokens").toInt();
+  asked_ = request.question;
+  streamed_.clear();
+  if (unpruned_too) {
+    AskRequest first = request;
+    first.prune = PruneChoice{};
+    inference_.ask(std::move(first));
+    request.replaces_last = true;
+  }
+  inference_.ask(std::move(request));
+  emit busy_changed();
+  emit streamed_changed();
+}
+
+void Viewer::take(const RunPtr& run) {
+  // Without a token there is nothing to look at: it was stopped before the first.
+  if (!run->tokens.empty()) {
+    last_turn_ = run->turn;
+    history_.add(run);
+    show(run);
+  }
+  finish(run->id);
+}
+
+void Viewer::finish(int id) {
+  if (id == streaming_id_) streamed_.clear();
+  if (!busy()) asked_.clear();
+  emit busy_changed();
+  emit streamed_changed();
+}
+
+void Viewer::forget() {
+  last_turn_ = 0;
+  history_.clear();
+  view_.show(nullptr, nullptr);
+  maps_.watch({});
+  emit shown_picture_changed();
+}
+
+void Viewer::show(const RunPtr& run) {
+  RunPtr shown = run, reference;
+  if (comparing_ && run) {
+    const RunPtr half = history_.newest_of_turn(run->turn, !run->prune.prunes());
+    if (half) {
+      shown = run->prune.prunes() ? run : half;
+      reference = run->prune.prunes() ? half : run;
+    }
+  }
+  std::vector<RunPtr> watched;
+  for (const RunPtr& watch : {shown, reference}) {
+    if (watch) watched.push_back(watch);
+  }
+  maps_.watch(watched);
+  view_.show(shown, reference);
+  emit shown_picture_changed();
+}
+
+void Viewer::show_run(int id) {
+  const RunPtr run = history_.find(id);
+  if (!run) return;
+  show(run);
+  if (run->pictures.empty()) return;
+  const int index = static_cast<int>(pictures_.files().indexOf(run->pictures.back()->path()));
+  if (index >= 0) pictures_.select(index);
+}
+
+/// Another picture was chosen: its newest answer comes with it.
+void Viewer::follow_picture() {
+  const PicturePtr picture = pictures_.current();
+  const auto fits = [&](const RunPtr& run) { return picture && run && shows(*run, *picture); };
+  if (!fits(view_.run())) {
+    const auto& runs = history_.runs();
+    const auto newest = std::find_if(runs.rbegin(), runs.rend(), fits);
+    show(newest == runs.rend() ? nullptr : *newest);
+  }
+  emit shown_picture_changed();
+}
+
+int Viewer::picture_in(const Run& run) const {
+  const PicturePtr picture = pictures_.current();
+  const int last = static_cast<int>(run.pictures.size()) - 1;
+  for (int i = last; i >= 0 && picture; --i) {
+    if (run.pictures[static_cast<std::size_t>(i)]->path() == picture->path()) return i;
+  }
+  return last;
+}
+
+PicturePtr Viewer::shown_picture() const {
+  const RunPtr& run = view_.run();
+  if (!run || run->pictures.empty()) return pictures_.current();
+  return run->pictures[static_cast<std::size_t>(picture_in(*run))];
+}
+
+}  // namespace fovea::gui
