@@ -1,6 +1,5 @@
 #include "gui/image_source.h"
 
-#include <QCollator>
 #include <QDir>
 #include <QFileInfo>
 #include <algorithm>
@@ -14,15 +13,42 @@ constexpr int kThumbnailSide = 160;
 constexpr qint64 kRememberedPixels = 50'000'000;
 constexpr std::size_t kRememberedPictures = 8;
 
+/// Digits from `at` on, without leading zeros.
+QStringView digits_at(QStringView text, qsizetype at) {
+  qsizetype end = at;
+  while (end < text.size() && text[end].isDigit()) ++end;
+  while (at + 1 < end && text[at] == QLatin1Char('0')) ++at;
+  return text.sliced(at, end - at);
+}
+
+/// "p2" before "p10", capitals beside small letters. (QCollator counts only with ICU and outside
+/// the C locale.)
+bool counts_before(const QString& first, const QString& second) {
+  const QString a = first.toCaseFolded(), b = second.toCaseFolded();
+  qsizetype i = 0, j = 0;
+  while (i < a.size() && j < b.size()) {
+    if (a[i].isDigit() && b[j].isDigit()) {
+      const QStringView left = digits_at(a, i), right = digits_at(b, j);
+      if (left.size() != right.size()) return left.size() < right.size();
+      if (const int order = left.compare(right); order != 0) return order < 0;
+      while (i < a.size() && a[i].isDigit()) ++i;
+      while (j < b.size() && b[j].isDigit()) ++j;
+    } else {
+      if (a[i] != b[j]) return a[i] < b[j];
+      ++i;
+      ++j;
+    }
+  }
+  if ((i < a.size()) != (j < b.size())) return j < b.size();
+  return first < second;
+}
+
 }  // namespace
 
 QStringList pictures_in_folder(const QString& folder) {
   const QDir directory(folder);
   QStringList names = directory.entryList({"*.png", "*.jpg", "*.jpeg", "*.bmp"}, QDir::Files);
-  QCollator collator;
-  collator.setNumericMode(true);
-  collator.setCaseSensitivity(Qt::CaseInsensitive);
-  std::sort(names.begin(), names.end(), collator);
+  std::sort(names.begin(), names.end(), counts_before);
   QStringList files;
   for (const QString& name : std::as_const(names)) files << directory.absoluteFilePath(name);
   return files;

@@ -81,6 +81,7 @@ Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
   question.continue_conversation = request.follow_up;
   question.sampling = request.sampling;
   question.trace = true;
+  question.as_if_fresh = request.compared;
   const auto on_text = [&](const std::string& text) {
     emit piece(request.id, QString::fromStdString(text));
   };
@@ -102,7 +103,6 @@ Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
   result->prune = request.prune;
   result->model = facts_;
   result->tokens = answer_tokens(answer.token_ids, session_->model());
-  if (answer.trace != nullptr) result->layout = answer.trace->layout();
   for (const PicturePtr& picture : request.pictures) {
     answer.timings.decode_image += picture->decode_ms();
   }

@@ -26,6 +26,7 @@ struct AskRequest {
   std::vector<PicturePtr> pictures;  // shown with this question
   bool follow_up = false;            // goes on after the answers before
   bool replaces_last = false;        // asks the last question again in its place
+  bool compared = false;  // times must be fair: nothing of earlier questions is used
   PruneChoice prune;
   SamplingOptions sampling;
   StopFlag stop;

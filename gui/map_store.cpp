@@ -69,9 +69,9 @@ std::optional<MapStore::Key> MapStore::next_in_order() const {
     for (int token = 0; token < run->words(); ++token) {
       if (entries_.contains({run->id, token})) continue;
       const auto& trace = *run->answer.trace;
-      const std::size_t size =
-          static_cast<std::size_t>(trace.layers()) * static_cast<std::size_t>(trace.heads()) *
-          static_cast<std::size_t>(trace.layout().visual_count()) * sizeof(float);
+      const std::size_t size = static_cast<std::size_t>(trace.layers()) *
+                               static_cast<std::size_t>(trace.heads()) *
+                               static_cast<std::size_t>(trace.layout().id_count()) * sizeof(float);
       if (bytes_ + size > budget_) return std::nullopt;
       return Key{run->id, token};
     }

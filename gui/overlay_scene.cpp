@@ -88,7 +88,7 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
     scene.caption = QObject::tr("Before pruning: all %1 patches").arg(run.answer.pruning.initial);
   } else {
     const StageRecord& record = stages[static_cast<std::size_t>(stage - 1)];
-    const auto kept = static_cast<qlonglong>(record.kept.size());
+    const auto kept = static_cast<qlonglong>(record.tokens());
     scene.caption =
         QObject::tr("Stage %1 of %2, layer %3: %4 of %5 patches kept (%6 %)")
             .arg(stage)
@@ -116,7 +116,7 @@ int OverlayScene::cell_of(int id) const {
 
 std::vector<CellState> cells_at_stage(const Run& run, const Run::Grid& grid, int stage) {
   const auto& stages = run.answer.pruning.stages;
-  std::vector<CellState> by_id(run.layout.visual.size(), CellState::present);
+  std::vector<CellState> by_id(run.layout().visual.size(), CellState::present);
   for (int s = 0; s < std::min(stage, static_cast<int>(stages.size())); ++s) {
     const StageRecord& record = stages[static_cast<std::size_t>(s)];
     std::vector<CellState> after(by_id.size(),

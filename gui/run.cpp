@@ -14,7 +14,7 @@ int Run::words() const {
 Run::Grid Run::grid(int picture) const {
   Grid grid;
   double right = 0, bottom = 0;
-  for (const VisualToken& token : layout.visual) {
+  for (const VisualToken& token : layout().visual) {
     if (token.image != picture || token.row < 0 || token.col < 0) continue;
     if (grid.rows == 0) {
       grid.rect.x = token.x;
@@ -30,8 +30,8 @@ Run::Grid Run::grid(int picture) const {
   grid.rect.width = right - grid.rect.x;
   grid.rect.height = bottom - grid.rect.y;
   grid.ids.assign(static_cast<std::size_t>(grid.rows) * grid.cols, -1);
-  for (std::size_t visual = 0; visual < layout.visual.size(); ++visual) {
-    const VisualToken& token = layout.visual[visual];
+  for (std::size_t visual = 0; visual < layout().visual.size(); ++visual) {
+    const VisualToken& token = layout().visual[visual];
     if (token.image != picture || token.row < 0 || token.col < 0) continue;
     grid.ids[static_cast<std::size_t>(token.row) * grid.cols + token.col] =
         static_cast<std::int32_t>(visual);
@@ -57,7 +57,7 @@ std::vector<AnswerToken> answer_tokens(const std::vector<std::int32_t>& ids,
 QString visual_token_text(const Run& run) {
   const PruningRecord& pruning = run.answer.pruning;
   if (pruning.stages.empty()) return QStringLiteral("%1 visual tokens").arg(pruning.initial);
-  const auto kept = static_cast<qlonglong>(pruning.stages.back().kept.size());
+  const auto kept = static_cast<qlonglong>(pruning.stages.back().tokens());
   const double share =
       pruning.initial > 0 ? 100.0 * static_cast<double>(kept) / static_cast<double>(pruning.initial)
                           : 0.0;

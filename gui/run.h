@@ -39,8 +39,8 @@ struct Run {
   ModelFactsPtr model;
   Answer answer;  // its trace goes when newer runs need the memory
   std::vector<AnswerToken> tokens;
-  SequenceLayout layout;  // empty when the run was stopped before its prompt was through
 
+  const SequenceLayout& layout() const { return answer.layout; }
   QString text() const { return QString::fromStdString(answer.text); }
   bool has_trace() const { return answer.trace != nullptr; }
   /// Tokens that can be looked at: traced ones, without the end token.

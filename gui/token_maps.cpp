@@ -45,7 +45,7 @@ Result<TokenMaps> compute_token_maps(Context& context, const Trace& trace, int t
   TokenMaps maps;
   maps.layers = trace.layers();
   maps.heads = trace.heads();
-  maps.visual = trace.layout().visual_count();
+  maps.visual = trace.layout().id_count();
   maps.values.reserve(static_cast<std::size_t>(maps.layers) * static_cast<std::size_t>(maps.heads) *
                       static_cast<std::size_t>(maps.visual));
   for (int layer = 0; layer < maps.layers; ++layer) {

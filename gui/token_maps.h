@@ -26,7 +26,7 @@ struct MapChoice {
 
 struct TokenMaps {
   int layers = 0, heads = 0;
-  std::int64_t visual = 0;
+  std::int64_t visual = 0;    // ids, those of tokens that never entered the decoder included
   std::vector<float> values;  // [layers, heads, visual]; NaN: pruned before that layer
 
   const float* row(int layer, int head) const {

@@ -13,7 +13,7 @@ void ViewState::show(RunPtr run, RunPtr reference) {
   if (other_run) {
     token_ = kWholeAnswer;
     stage_ = run_ ? static_cast<int>(run_->answer.pruning.stages.size()) : 0;
-    if (run_ && patch_ >= static_cast<int>(run_->layout.visual.size())) patch_ = kNoPatch;
+    if (run_ && patch_ >= static_cast<int>(run_->layout().visual.size())) patch_ = kNoPatch;
     if (run_ && run_->model) {
       const ModelFacts& model = *run_->model;
       choice_.layer = std::min(choice_.layer, model.layers - 1);

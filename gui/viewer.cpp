@@ -137,6 +137,7 @@ void Viewer::repeat(const Run& run, const PruneChoice& prune) {
 
 void Viewer::send(AskRequest request, bool unpruned_too) {
   request.sampling.max_new_tokens = settings_.get("ask/max_new_tokens").toInt();
+  request.compared = comparing_;
   asked_ = request.question;
   streamed_.clear();
   if (unpruned_too) {

@@ -52,7 +52,7 @@ run_tests() {
   mkdir -p build/tests
   printf 'subdirs("%s" "%s")\n' "$root/build/release" "$root/build/debug" >build/tests/CTestTestfile.cmake
   ctest --test-dir build/tests --output-on-failure -j "$jobs" --no-tests=error \
-    -E '^(vlm|app)_tests_NOT_BUILT$'
+    -E '^(vlm|app|gui)_tests_NOT_BUILT$'
 }
 
 # ---- Only with --full --------------------------------------------------------------------------
@@ -140,7 +140,7 @@ run_everything() {
 
 emoji_world_fonts=(fonts-noto-color-emoji fonts-dejavu-core fonts-liberation2 fonts-roboto-slab fonts-comic-neue
   fonts-bebas-neue fonts-yanone-kaffeesatz)
-bash app/install_packages.sh libgtest-dev ${full:+python3-venv "${emoji_world_fonts[@]}"}
+bash app/install_packages.sh libgtest-dev qt6-base-dev ${full:+python3-venv "${emoji_world_fonts[@]}"}
 build_release
 build_sanitized
 run_tests

@@ -56,14 +56,14 @@ class PatchPanel final : public QWidget {
     const int patch = view.patch();
     tokens_.clear();
     if (!run || patch == ViewState::kNoPatch ||
-        patch >= static_cast<int>(run->layout.visual.size())) {
+        patch >= static_cast<int>(run->layout().visual.size())) {
       title_->setText(
           QObject::tr("Click a patch of the picture (or Shift+arrows) to see which "
                       "words looked at it."));
       bars_->set_bars({});
       return;
     }
-    const VisualToken& token = run->layout.visual[static_cast<std::size_t>(patch)];
+    const VisualToken& token = run->layout().visual[static_cast<std::size_t>(patch)];
     title_->setText(
         QObject::tr("Patch %1, row %2, column %3 \u00b7 %4 \u00b7 %5")
             .arg(patch)
