@@ -66,7 +66,7 @@ void BarList::paintEvent(QPaintEvent*) {
 
 void BarList::mousePressEvent(QMouseEvent* event) {
   const int row = (static_cast<int>(event->position().y()) - 4) / row_height();
-  if (row >= 0 && row < static_cast<int>(bars_.size())) emit clicked(row);
+  if (row >= 0 && row < static_cast<int>(bars_.size())) Q_EMIT clicked(row);
 }
 
 }  // namespace fovea::gui

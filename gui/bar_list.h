@@ -22,7 +22,7 @@ class BarList : public QWidget {
   QSize sizeHint() const override;
   QSize minimumSizeHint() const override { return {100, sizeHint().height()}; }
 
- signals:
+ Q_SIGNALS:
   void clicked(int row);
 
  protected:

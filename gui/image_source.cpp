@@ -75,9 +75,9 @@ void ImageSource::open(const QStringList& paths) {
     }
     const QStringList found = pictures_in_folder(info.absoluteFilePath());
     if (found.isEmpty()) {
-      emit failed(make_error(ErrorCode::not_found, "there is no picture in this folder")
-                      .in_file(path.toStdString())
-                      .with_remedy("Fovea reads JPEG, PNG and BMP"));
+      Q_EMIT failed(make_error(ErrorCode::not_found, "there is no picture in this folder")
+                        .in_file(path.toStdString())
+                        .with_remedy("Fovea reads JPEG, PNG and BMP"));
     }
     files << found;
   }
@@ -93,7 +93,7 @@ void ImageSource::open(const QStringList& paths) {
   index_ = -1;
   thumbnails_.clear();
   broken_.clear();
-  emit list_changed();
+  Q_EMIT list_changed();
   select(static_cast<int>(files_.indexOf(looked_at)));
   next_thumbnail_ = 0;
   make_thumbnails();
@@ -104,7 +104,7 @@ void ImageSource::select(int index) {
   index_ = index;
   current_.reset();
   current_error_.clear();
-  emit index_changed(index_);
+  Q_EMIT index_changed(index_);
   want(files_[index_]);
 }
 
@@ -137,16 +137,16 @@ void ImageSource::arrived(const QString& path, const Result<PicturePtr>& loaded)
   if (loaded) remember(*loaded);
   if (!loaded && !broken_.contains(path)) {
     broken_.insert(path, QString::fromStdString(loaded.error().message));
-    emit thumbnail_changed(static_cast<int>(files_.indexOf(path)));
+    Q_EMIT thumbnail_changed(static_cast<int>(files_.indexOf(path)));
   }
   if (!looked_at) return;
   if (loaded) {
     current_ = *loaded;
   } else {
     current_error_ = broken_.value(path);
-    emit failed(loaded.error());
+    Q_EMIT failed(loaded.error());
   }
-  emit current_changed();
+  Q_EMIT current_changed();
   // The neighbour in reading order is probably next.
   if (loaded && index_ + 1 < files_.size()) want(files_[index_ + 1]);
 }
@@ -180,7 +180,7 @@ void ImageSource::make_thumbnails() {
       } else {
         broken_.insert(path, reason);
       }
-      emit thumbnail_changed(index);
+      Q_EMIT thumbnail_changed(index);
       make_thumbnails();
     });
   });

@@ -42,7 +42,7 @@ class ImageSource : public QObject {
   QImage thumbnail(int index) const { return thumbnails_.value(files_.value(index)); }
   bool broken(int index) const { return broken_.contains(files_.value(index)); }
 
- signals:
+ Q_SIGNALS:
   void list_changed();
   /// Another picture was chosen; it may still be on its way.
   void index_changed(int index);

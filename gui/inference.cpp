@@ -11,20 +11,20 @@ Inference::Inference(QObject* parent) : QObject(parent), worker_(new InferenceWo
   connect(worker_, &InferenceWorker::loaded, this, [this](const ModelFactsPtr& model) {
     --loads_;
     model_ = model;
-    emit loaded(model);
+    Q_EMIT loaded(model);
   });
   connect(worker_, &InferenceWorker::load_failed, this, [this](const Error& error) {
     --loads_;
-    emit load_failed(error);
+    Q_EMIT load_failed(error);
   });
   connect(worker_, &InferenceWorker::piece, this, &Inference::piece);
   connect(worker_, &InferenceWorker::answered, this, [this](const RunPtr& run) {
     forget_pending(run->id);
-    emit answered(run);
+    Q_EMIT answered(run);
   });
   connect(worker_, &InferenceWorker::ask_failed, this, [this](int id, const Error& error) {
     forget_pending(id);
-    emit ask_failed(id, error);
+    Q_EMIT ask_failed(id, error);
   });
   thread_.setObjectName(QStringLiteral("inference"));
   thread_.start();
@@ -38,7 +38,7 @@ Inference::~Inference() {
 
 void Inference::load(const LoadRequest& request) {
   ++loads_;
-  emit load_started();
+  Q_EMIT load_started();
   QMetaObject::invokeMethod(worker_, [worker = worker_, request] { worker->load(request); });
 }
 

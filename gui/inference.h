@@ -29,7 +29,7 @@ class Inference : public QObject {
   /// Null until the first model is there.
   const ModelFactsPtr& model() const { return model_; }
 
- signals:
+ Q_SIGNALS:
   void load_started();
   void loaded(const fovea::gui::ModelFactsPtr& model);
   void load_failed(const fovea::Error& error);

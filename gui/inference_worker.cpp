@@ -43,22 +43,22 @@ void InferenceWorker::load(const LoadRequest& request) {
   const int threads = request.threads > 0 ? request.threads : available_threads();
   auto opened = open_session(request, threads);
   if (!opened) {
-    emit load_failed(opened.error());
+    Q_EMIT load_failed(opened.error());
     return;
   }
   session_ = std::move(*opened);
   facts_ = facts_of(*session_, threads);
   has_turn_ = false;
   pictures_.clear();
-  emit loaded(facts_);
+  Q_EMIT loaded(facts_);
 }
 
 void InferenceWorker::ask(const AskRequest& request) {
   auto answered_run = run(request);
   if (answered_run) {
-    emit answered(*answered_run);
+    Q_EMIT answered(*answered_run);
   } else {
-    emit ask_failed(request.id, answered_run.error());
+    Q_EMIT ask_failed(request.id, answered_run.error());
   }
 }
 
@@ -83,7 +83,7 @@ Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
   question.trace = true;
   question.as_if_fresh = request.compared;
   const auto on_text = [&](const std::string& text) {
-    emit piece(request.id, QString::fromStdString(text));
+    Q_EMIT piece(request.id, QString::fromStdString(text));
   };
   FOVEA_TRY(Answer answer, session_->ask(question, on_text, request.stop.get()));
 

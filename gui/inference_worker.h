@@ -26,7 +26,7 @@ struct AskRequest {
   std::vector<PicturePtr> pictures;  // shown with this question
   bool follow_up = false;            // goes on after the answers before
   bool replaces_last = false;        // asks the last question again in its place
-  bool compared = false;  // times must be fair: nothing of earlier questions is used
+  bool compared = false;             // times must be fair: nothing of earlier questions is used
   PruneChoice prune;
   SamplingOptions sampling;
   StopFlag stop;
@@ -39,7 +39,7 @@ class InferenceWorker : public QObject {
   void load(const LoadRequest& request);
   void ask(const AskRequest& request);
 
- signals:
+ Q_SIGNALS:
   void loaded(const fovea::gui::ModelFactsPtr& model);
   /// The model that was there before stays usable.
   void load_failed(const fovea::Error& error);

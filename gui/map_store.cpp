@@ -7,9 +7,9 @@ namespace fovea::gui {
 void MapWorker::compute(int run, const std::shared_ptr<const Trace>& trace, int token) {
   auto maps = compute_token_maps(context_, *trace, token);
   if (maps) {
-    emit computed(run, token, std::make_shared<const TokenMaps>(std::move(*maps)));
+    Q_EMIT computed(run, token, std::make_shared<const TokenMaps>(std::move(*maps)));
   } else {
-    emit failed(run, token, maps.error());
+    Q_EMIT failed(run, token, maps.error());
   }
 }
 
@@ -22,7 +22,7 @@ MapStore::MapStore(std::size_t budget, QObject* parent)
             arrived({run, token}, maps);
           });
   connect(worker_, &MapWorker::failed, this, [this](int run, int token, const Error& error) {
-    emit failed(error);
+    Q_EMIT failed(error);
     arrived({run, token}, nullptr);
   });
   thread_.setObjectName(QStringLiteral("maps"));
@@ -107,7 +107,7 @@ void MapStore::arrived(const Key& key, const std::shared_ptr<const TokenMaps>& m
     entries_[key] = {maps, ++clock_};
     if (maps) bytes_ += maps->values.size() * sizeof(float);
     keep_budget();
-    if (maps) emit ready(key.first, key.second);
+    if (maps) Q_EMIT ready(key.first, key.second);
   }
   work();
 }

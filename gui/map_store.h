@@ -18,7 +18,7 @@ class MapWorker : public QObject {
  public:
   void compute(int run, const std::shared_ptr<const Trace>& trace, int token);
 
- signals:
+ Q_SIGNALS:
   void computed(int run, int token, const std::shared_ptr<const fovea::gui::TokenMaps>& maps);
   void failed(int run, int token, const fovea::Error& error);
 
@@ -43,7 +43,7 @@ class MapStore : public QObject {
   /// Whether nothing that watch() or maps() asked for is still missing.
   bool idle() const { return !working_ && wanted_.empty() && !next_in_order(); }
 
- signals:
+ Q_SIGNALS:
   void ready(int run, int token);
   void failed(const fovea::Error& error);
 

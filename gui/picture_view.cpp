@@ -378,7 +378,7 @@ void PictureView::mouseMoveEvent(QMouseEvent* event) {
 void PictureView::mouseReleaseEvent(QMouseEvent* event) {
   if (!stroke_ && !dragging_ && event->button() == Qt::LeftButton) {
     const Place place = place_at(event->position());
-    emit patch_clicked(place.id == patch_ ? -1 : place.id);
+    Q_EMIT patch_clicked(place.id == patch_ ? -1 : place.id);
   }
   stroke_ = dragging_ = false;
   setCursor(painting_ ? Qt::CrossCursor : Qt::ArrowCursor);
@@ -392,7 +392,7 @@ void PictureView::mouseDoubleClickEvent(QMouseEvent* event) {
 void PictureView::paint_at(QPointF point) {
   const Place place = place_at(point);
   if (place.id >= 0 && painted_.contains(place.id) != stroke_adds_) {
-    emit patches_painted({place.id}, stroke_adds_);
+    Q_EMIT patches_painted({place.id}, stroke_adds_);
   }
 }
 
@@ -401,26 +401,26 @@ void PictureView::move_patch(int rows, int cols) {
   const int now = std::max(scene_.cell_of(patch_), 0);
   const int row = std::clamp(now / scene_.cols + rows, 0, scene_.rows - 1);
   const int col = std::clamp(now % scene_.cols + cols, 0, scene_.cols - 1);
-  emit patch_clicked(scene_.ids[static_cast<std::size_t>(row * scene_.cols + col)]);
+  Q_EMIT patch_clicked(scene_.ids[static_cast<std::size_t>(row * scene_.cols + col)]);
 }
 
 void PictureView::keyPressEvent(QKeyEvent* event) {
   const bool shift = event->modifiers() & Qt::ShiftModifier;
   switch (event->key()) {
     case Qt::Key_Left:
-      return shift ? move_patch(0, -1) : emit step_wanted(-1);
+      return shift ? move_patch(0, -1) : Q_EMIT step_wanted(-1);
     case Qt::Key_Right:
-      return shift ? move_patch(0, 1) : emit step_wanted(1);
+      return shift ? move_patch(0, 1) : Q_EMIT step_wanted(1);
     case Qt::Key_Up:
-      return shift ? move_patch(-1, 0) : emit step_wanted(-1);
+      return shift ? move_patch(-1, 0) : Q_EMIT step_wanted(-1);
     case Qt::Key_Down:
-      return shift ? move_patch(1, 0) : emit step_wanted(1);
+      return shift ? move_patch(1, 0) : Q_EMIT step_wanted(1);
     case Qt::Key_Return:
     case Qt::Key_Enter:
-      if (painting_ && patch_ >= 0) emit patches_painted({patch_}, !painted_.contains(patch_));
+      if (painting_ && patch_ >= 0) Q_EMIT patches_painted({patch_}, !painted_.contains(patch_));
       return;
     case Qt::Key_Space:
-      if (!event->isAutoRepeat()) emit hold_overlay(true);
+      if (!event->isAutoRepeat()) Q_EMIT hold_overlay(true);
       return;
     default:
       QWidget::keyPressEvent(event);
@@ -429,7 +429,7 @@ void PictureView::keyPressEvent(QKeyEvent* event) {
 
 void PictureView::keyReleaseEvent(QKeyEvent* event) {
   if (event->key() != Qt::Key_Space) return QWidget::keyReleaseEvent(event);
-  if (!event->isAutoRepeat()) emit hold_overlay(false);
+  if (!event->isAutoRepeat()) Q_EMIT hold_overlay(false);
 }
 
 void PictureView::leaveEvent(QEvent*) {
@@ -438,7 +438,7 @@ void PictureView::leaveEvent(QEvent*) {
 }
 
 void PictureView::focusOutEvent(QFocusEvent* event) {
-  emit hold_overlay(false);
+  Q_EMIT hold_overlay(false);
   QWidget::focusOutEvent(event);
 }
 

@@ -49,7 +49,7 @@ class PictureView : public QWidget {
   QSize sizeHint() const override { return {480, 400}; }
   QSize minimumSizeHint() const override { return {160, 120}; }
 
- signals:
+ Q_SIGNALS:
   void patch_clicked(int id);
   void patches_painted(const std::vector<int>& ids, bool add);
   /// An arrow key asks for the previous (-1) or next (1) picture.

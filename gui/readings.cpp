@@ -22,7 +22,7 @@ Readings::Readings(MapStore& maps, ViewState& view, QObject* parent)
   connect(&maps_, &MapStore::ready, this, [this](int run_id, int token) {
     for (const RunPtr& run : {view_.run(), view_.reference()}) {
       if (run && run->id == run_id && read(*run, token)) {
-        emit changed(run_id);
+        Q_EMIT changed(run_id);
         return;
       }
     }

@@ -33,7 +33,7 @@ class Readings : public QObject {
   /// Words read so far.
   int count(const Run& run) const;
 
- signals:
+ Q_SIGNALS:
   void changed(int run);
 
  private:

@@ -61,7 +61,7 @@ void RunHistory::add(const RunPtr& run) {
     if (++traced <= traces_) continue;
     known.answer.trace.reset();
     const QModelIndex changed = index(static_cast<int>(runs_.size() - back));
-    emit dataChanged(changed, changed, {TracedRole, Qt::ToolTipRole});
+    Q_EMIT dataChanged(changed, changed, {TracedRole, Qt::ToolTipRole});
   }
 }
 

@@ -211,7 +211,7 @@ void RunPane::refresh_suggestions() {
     auto* button = new QPushButton(question);
     button->setToolTip(tr("Ask this"));
     connect(button, &QPushButton::clicked, this,
-            [this, question] { emit question_suggested(question); });
+            [this, question] { Q_EMIT question_suggested(question); });
     flow->addWidget(button);
   }
 }

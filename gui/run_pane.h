@@ -27,7 +27,7 @@ class RunPane : public QWidget {
   /// Shown above the picture while two runs are compared.
   void set_header_visible(bool visible);
 
- signals:
+ Q_SIGNALS:
   /// A suggested question was clicked.
   void question_suggested(const QString& text);
 

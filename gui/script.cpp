@@ -86,8 +86,8 @@ void Script::wait_for_rest() {
     } else if (waiting_.elapsed() > kMostWait) {
       timer->deleteLater();
       timer->stop();
-      emit finished(make_error(ErrorCode::internal, "the window does not come to rest")
-                        .at(static_cast<std::uint64_t>(line_)));
+      Q_EMIT finished(make_error(ErrorCode::internal, "the window does not come to rest")
+                          .at(static_cast<std::uint64_t>(line_)));
     }
   });
   timer->start(kLook);
@@ -101,12 +101,12 @@ void Script::next() {
     const QString rest = line.section(QLatin1Char(' '), 1).trimmed();
     if (Status status = run(command, rest.split(QLatin1Char(' '), Qt::SkipEmptyParts), rest);
         !status) {
-      emit finished(std::move(status).error().at(static_cast<std::uint64_t>(line_)));
+      Q_EMIT finished(std::move(status).error().at(static_cast<std::uint64_t>(line_)));
       return;
     }
     return wait_for_rest();
   }
-  emit finished({});
+  Q_EMIT finished({});
 }
 
 Status Script::shoot(const QString& name) {

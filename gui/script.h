@@ -44,7 +44,7 @@ class Script : public QObject {
   /// finished().
   void start();
 
- signals:
+ Q_SIGNALS:
   /// The first error that occurred, or success.
   void finished(const fovea::Status& status);
 

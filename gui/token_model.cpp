@@ -44,7 +44,7 @@ void TokenModel::set_stream(const QString& text) {
   if (words.size() > before) beginInsertRows({}, before, static_cast<int>(words.size()) - 1);
   streamed_ = words;
   if (words.size() > before) endInsertRows();
-  emit dataChanged(index(before - 1), index(before - 1));
+  Q_EMIT dataChanged(index(before - 1), index(before - 1));
 }
 
 void TokenModel::set_patch(int patch) {
@@ -56,7 +56,7 @@ void TokenModel::set_patch(int patch) {
 void TokenModel::refresh() {
   if (!run_ || run_->tokens.empty()) return;
   read_bars();
-  emit dataChanged(index(0), index(rowCount() - 1));
+  Q_EMIT dataChanged(index(0), index(rowCount() - 1));
 }
 
 void TokenModel::read_bars() {

@@ -138,18 +138,18 @@ void TokenStrip::keyPressEvent(QKeyEvent* event) {
   const bool at_start = !currentIndex().isValid() || currentIndex().row() == 0;
   switch (event->key()) {
     case Qt::Key_Space:
-      if (!event->isAutoRepeat()) emit hold_overlay(true);
+      if (!event->isAutoRepeat()) Q_EMIT hold_overlay(true);
       return;
     case Qt::Key_Left:
     case Qt::Key_Home:
       if (at_start || event->key() == Qt::Key_Home) {
-        emit token_chosen(ViewState::kWholeAnswer);
+        Q_EMIT token_chosen(ViewState::kWholeAnswer);
         return;
       }
       break;
     case Qt::Key_Right:
       if (!currentIndex().isValid()) {
-        emit token_chosen(0);
+        Q_EMIT token_chosen(0);
         return;
       }
       break;
@@ -168,19 +168,19 @@ void TokenStrip::keyPressEvent(QKeyEvent* event) {
 }
 
 void TokenStrip::keyReleaseEvent(QKeyEvent* event) {
-  if (event->key() == Qt::Key_Space && !event->isAutoRepeat()) emit hold_overlay(false);
+  if (event->key() == Qt::Key_Space && !event->isAutoRepeat()) Q_EMIT hold_overlay(false);
   QListView::keyReleaseEvent(event);
 }
 
 void TokenStrip::mousePressEvent(QMouseEvent* event) {
   QListView::mousePressEvent(event);
   // Beside the words: the whole answer again.
-  if (!indexAt(event->pos()).isValid()) emit token_chosen(ViewState::kWholeAnswer);
+  if (!indexAt(event->pos()).isValid()) Q_EMIT token_chosen(ViewState::kWholeAnswer);
 }
 
 void TokenStrip::currentChanged(const QModelIndex& current, const QModelIndex& previous) {
   QListView::currentChanged(current, previous);
-  if (!showing_ && current.isValid()) emit token_chosen(current.row());
+  if (!showing_ && current.isValid()) Q_EMIT token_chosen(current.row());
 }
 
 }  // namespace fovea::gui

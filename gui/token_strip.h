@@ -20,7 +20,7 @@ class TokenStrip : public QListView {
   QSize sizeHint() const override;
   QSize minimumSizeHint() const override { return {120, sizeHint().height()}; }
 
- signals:
+ Q_SIGNALS:
   void token_chosen(int token);
   void hold_overlay(bool held);
 

@@ -20,7 +20,7 @@ void ViewState::show(RunPtr run, RunPtr reference) {
       choice_.heads.head = std::min(choice_.heads.head, model.heads - 1);
     }
   }
-  emit runs_changed();
+  Q_EMIT runs_changed();
 }
 
 void ViewState::select_token(int token) {
@@ -28,7 +28,7 @@ void ViewState::select_token(int token) {
   token = std::clamp(token, kWholeAnswer, std::max(words - 1, kWholeAnswer));
   if (token == token_) return;
   token_ = token;
-  emit selection_changed();
+  Q_EMIT selection_changed();
 }
 
 void ViewState::step_token(int by) {
@@ -38,7 +38,7 @@ void ViewState::step_token(int by) {
 void ViewState::choose(const MapChoice& choice) {
   if (choice == choice_) return;
   choice_ = choice;
-  emit selection_changed();
+  Q_EMIT selection_changed();
 }
 
 void ViewState::step_layer(int by) {
@@ -66,7 +66,7 @@ void ViewState::step_head(int by) {
 void ViewState::set_lens(Lens lens) {
   if (lens == lens_) return;
   lens_ = lens;
-  emit selection_changed();
+  Q_EMIT selection_changed();
 }
 
 void ViewState::set_stage(int stage) {
@@ -74,38 +74,38 @@ void ViewState::set_stage(int stage) {
   stage = std::clamp(stage, 0, stages);
   if (stage == stage_) return;
   stage_ = stage;
-  emit selection_changed();
+  Q_EMIT selection_changed();
 }
 
 void ViewState::set_overlay_visible(bool visible) {
   if (visible == overlay_visible_) return;
   overlay_visible_ = visible;
-  emit display_changed();
+  Q_EMIT display_changed();
 }
 
 void ViewState::hold_overlay(bool held) {
   if (held == overlay_held_) return;
   overlay_held_ = held;
-  emit display_changed();
+  Q_EMIT display_changed();
 }
 
 void ViewState::set_display(const Display& display) {
   if (display == display_) return;
   display_ = display;
-  emit display_changed();
+  Q_EMIT display_changed();
 }
 
 void ViewState::select_patch(int patch) {
   patch = std::max(patch, kNoPatch);
   if (patch == patch_) return;
   patch_ = patch;
-  emit selection_changed();
+  Q_EMIT selection_changed();
 }
 
 void ViewState::set_painting(bool painting) {
   if (painting == painting_) return;
   painting_ = painting;
-  emit painted_changed();
+  Q_EMIT painted_changed();
 }
 
 void ViewState::paint(const std::vector<int>& patches, bool add) {
@@ -117,13 +117,13 @@ void ViewState::paint(const std::vector<int>& patches, bool add) {
       painted_.erase(patch);
     }
   }
-  if (painted_.size() != before) emit painted_changed();
+  if (painted_.size() != before) Q_EMIT painted_changed();
 }
 
 void ViewState::clear_painted() {
   if (painted_.empty()) return;
   painted_.clear();
-  emit painted_changed();
+  Q_EMIT painted_changed();
 }
 
 }  // namespace fovea::gui

@@ -82,7 +82,7 @@ class ViewState : public QObject {
   void paint(const std::vector<int>& patches, bool add);
   void clear_painted();
 
- signals:
+ Q_SIGNALS:
   /// Other runs are on screen; everything else may have changed with them.
   void runs_changed();
   /// Token, layer, head, lens, stage or patch.

@@ -16,13 +16,13 @@ double place(double view, double size, double centre) {
 void ViewTransform::fit() {
   mode_ = Mode::fit;
   centre_ = {0.5, 0.5};
-  emit changed();
+  Q_EMIT changed();
 }
 
 void ViewTransform::fit_width() {
   mode_ = Mode::fit_width;
   centre_ = {0.5, 0.5};
-  emit changed();
+  Q_EMIT changed();
 }
 
 double ViewTransform::scale(QSizeF view, QSizeF picture) const {
@@ -58,7 +58,7 @@ void ViewTransform::zoom_to(double scale, QPointF anchor, QSizeF view, QSizeF pi
   centre_ = {held.x() - (anchor.x() - view.width() / 2) / size.width(),
              held.y() - (anchor.y() - view.height() / 2) / size.height()};
   centre_ = {std::clamp(centre_.x(), 0.0, 1.0), std::clamp(centre_.y(), 0.0, 1.0)};
-  emit changed();
+  Q_EMIT changed();
 }
 
 void ViewTransform::pan(QPointF by, QSizeF view, QSizeF picture) {
@@ -73,7 +73,7 @@ void ViewTransform::pan(QPointF by, QSizeF view, QSizeF picture) {
   centre_ = {(view.width() / 2 - before.x() - by.x()) / before.width(),
              (view.height() / 2 - before.y() - by.y()) / before.height()};
   centre_ = {std::clamp(centre_.x(), 0.0, 1.0), std::clamp(centre_.y(), 0.0, 1.0)};
-  emit changed();
+  Q_EMIT changed();
 }
 
 }  // namespace fovea::gui

@@ -32,7 +32,7 @@ class ViewTransform : public QObject {
   /// Moves the picture by view pixels; a picture that fits stays in the middle.
   void pan(QPointF by, QSizeF view, QSizeF picture);
 
- signals:
+ Q_SIGNALS:
   void changed();
 
  private:

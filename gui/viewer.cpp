@@ -29,21 +29,21 @@ Viewer::Viewer(Settings& settings, QObject* parent)
   connect(&inference_, &Inference::load_started, this, &Viewer::busy_changed);
   connect(&inference_, &Inference::loaded, this, [this] {
     last_turn_ = 0;
-    emit busy_changed();
+    Q_EMIT busy_changed();
   });
   connect(&inference_, &Inference::load_failed, this, [this](const Error& error) {
-    emit busy_changed();
-    emit notice(error);
+    Q_EMIT busy_changed();
+    Q_EMIT notice(error);
   });
   connect(&inference_, &Inference::piece, this, [this](int id, const QString& text) {
     if (id != streaming_id_) streamed_.clear();
     streaming_id_ = id;
     streamed_ += text;
-    emit streamed_changed();
+    Q_EMIT streamed_changed();
   });
   connect(&inference_, &Inference::answered, this, &Viewer::take);
   connect(&inference_, &Inference::ask_failed, this, [this](int id, const Error& error) {
-    emit notice(error);
+    Q_EMIT notice(error);
     finish(id);
   });
 }
@@ -58,7 +58,7 @@ void Viewer::set_prune(const PruneChoice& prune) {
   settings_.set("ask/method", prune_.method);
   settings_.set("ask/preset", prune_.preset);
   settings_.set("ask/budget", prune_.budget.value_or(0.0));
-  emit prune_changed();
+  Q_EMIT prune_changed();
 }
 
 void Viewer::set_follow_up(bool follow_up) {
@@ -70,15 +70,15 @@ void Viewer::set_comparing(bool comparing) {
   if (comparing == comparing_) return;
   comparing_ = comparing;
   settings_.set("ask/compare", comparing);
-  emit prune_changed();
+  Q_EMIT prune_changed();
   const RunPtr run = view_.run();
   if (!run || busy()) return;
   show(run);
   if (!comparing || view_.reference()) return;
   if (run->prune.prunes()) return repeat(*run, PruneChoice{});
   if (prune_.prunes()) return repeat(*run, prune_);
-  emit notice(make_error(ErrorCode::usage, "there is nothing to compare with yet")
-                  .with_remedy("Choose a pruning method, then ask"));
+  Q_EMIT notice(make_error(ErrorCode::usage, "there is nothing to compare with yet")
+                    .with_remedy("Choose a pruning method, then ask"));
 }
 
 void Viewer::load_model(const LoadRequest& request) {
@@ -88,13 +88,13 @@ void Viewer::load_model(const LoadRequest& request) {
 void Viewer::ask(const QString& question) {
   const QString text = question.trimmed();
   if (text.isEmpty()) {
-    emit notice(make_error(ErrorCode::usage, "the question is empty").with_remedy("Type one"));
+    Q_EMIT notice(make_error(ErrorCode::usage, "the question is empty").with_remedy("Type one"));
     return;
   }
   const PicturePtr picture = pictures_.current();
   if (!picture) {
-    emit notice(make_error(ErrorCode::usage, "there is no picture to ask about")
-                    .with_remedy("Open one, or drop it on the window"));
+    Q_EMIT notice(make_error(ErrorCode::usage, "there is no picture to ask about")
+                      .with_remedy("Open one, or drop it on the window"));
     return;
   }
   settings_.remember("recent/questions", text);
@@ -120,7 +120,7 @@ void Viewer::ask_again() {
 void Viewer::repeat(const Run& run, const PruneChoice& prune) {
   const bool last = run.turn == last_turn_;
   if (run.follow_up && !last) {
-    emit notice(
+    Q_EMIT notice(
         make_error(ErrorCode::usage, "only the last question of a conversation can be asked again")
             .with_remedy("Ask it as a new question"));
     return;
@@ -147,8 +147,8 @@ void Viewer::send(AskRequest request, bool unpruned_too) {
     request.replaces_last = true;
   }
   inference_.ask(std::move(request));
-  emit busy_changed();
-  emit streamed_changed();
+  Q_EMIT busy_changed();
+  Q_EMIT streamed_changed();
 }
 
 void Viewer::take(const RunPtr& run) {
@@ -164,8 +164,8 @@ void Viewer::take(const RunPtr& run) {
 void Viewer::finish(int id) {
   if (id == streaming_id_) streamed_.clear();
   if (!busy()) asked_.clear();
-  emit busy_changed();
-  emit streamed_changed();
+  Q_EMIT busy_changed();
+  Q_EMIT streamed_changed();
 }
 
 void Viewer::forget() {
@@ -173,7 +173,7 @@ void Viewer::forget() {
   history_.clear();
   view_.show(nullptr, nullptr);
   maps_.watch({});
-  emit shown_picture_changed();
+  Q_EMIT shown_picture_changed();
 }
 
 void Viewer::show(const RunPtr& run) {
@@ -191,7 +191,7 @@ void Viewer::show(const RunPtr& run) {
   }
   maps_.watch(watched);
   view_.show(shown, reference);
-  emit shown_picture_changed();
+  Q_EMIT shown_picture_changed();
 }
 
 void Viewer::show_run(int id) {
@@ -212,7 +212,7 @@ void Viewer::follow_picture() {
     const auto newest = std::find_if(runs.rbegin(), runs.rend(), fits);
     show(newest == runs.rend() ? nullptr : *newest);
   }
-  emit shown_picture_changed();
+  Q_EMIT shown_picture_changed();
 }
 
 int Viewer::picture_in(const Run& run) const {

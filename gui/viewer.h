@@ -63,7 +63,7 @@ class Viewer : public QObject {
   /// Its place among the pictures of a run's prompt.
   int picture_in(const Run& run) const;
 
- signals:
+ Q_SIGNALS:
   /// Something is being asked or loaded, or no longer.
   void busy_changed();
   void streamed_changed();
