@@ -9,6 +9,7 @@
 #include "pruning/methods/himap.h"
 #include "pruning/methods/pyramiddrop.h"
 #include "pruning/methods/sgl.h"
+#include "pruning/methods/sparsevlm.h"
 #include "pruning/methods/visionzip.h"
 
 namespace fovea {
@@ -57,6 +58,12 @@ Result<std::shared_ptr<Policy>> make_sgl(const MethodRequest& request) {
 
 Result<std::shared_ptr<Policy>> make_divprune(const MethodRequest& request) {
   return std::shared_ptr<Policy>(std::make_shared<DivPrune>(request.schedule));
+}
+
+Result<std::shared_ptr<Policy>> make_sparsevlm(const MethodRequest& request) {
+  const bool v2 = option_or(request, "version", "1") == "2";
+  return scoring<SparseVlm>(request, request.schedule,
+                            v2 ? SparseVlmVersion::v2 : SparseVlmVersion::v1);
 }
 
 Result<std::shared_ptr<Policy>> make_random(const MethodRequest& request) {
@@ -130,6 +137,14 @@ const std::vector<Method>& table() {
        CutSide::before,
        {{"contextual", "N", "merged tokens among those kept (default 10 of 64)"}},
        VisionZip::make},
+      {"sparsevlm",
+       "2410.04417",
+       "attention of the words that the picture is about; what is dropped is partly merged",
+       sparsevlm_presets,
+       kSparseVlmDefaultPreset,
+       CutSide::after,
+       {{"version", "1|2", "2 listens to fewer heads and merges nothing (default 1)"}},
+       make_sparsevlm},
       {"random",
        "",
        "drawn by lot: a yardstick",

@@ -55,7 +55,8 @@ enum class ColumnSet {
 struct Stage {
   Hook when = Hook::before_layer;
   int layer = 0;
-  std::int64_t keep = 0;  // survivors, or their upper bound when the count is dynamic
+  /// Tokens kept (merged ones come on top), or an upper bound when the count is dynamic.
+  std::int64_t keep = 0;
   bool dynamic_count = false;
   AttentionSource attention = AttentionSource::none;
   std::vector<RowSet> rows;  // what scores() will be asked for at this stage

@@ -91,12 +91,15 @@ std::vector<ScheduleStage> scale_preset(const SchedulePreset& preset, int layers
 }
 
 double entering_mean(const std::vector<ScheduleStage>& stages, CutSide side, int layers,
-                     std::int64_t visual) {
+                     std::int64_t visual, LeftByCut left) {
   double sum = 0;
   std::size_t next = 0;
   std::int64_t present = visual;
   for (int layer = 0; layer < layers; ++layer) {
-    const auto cut = [&] { present = std::min(present, stages[next++].keep.tokens(visual)); };
+    const auto cut = [&] {
+      const std::int64_t keep = stages[next++].keep.tokens(visual);
+      if (keep < present) present = left != nullptr ? left(present, keep) : keep;
+    };
     while (side == CutSide::before && next < stages.size() && stages[next].layer == layer) cut();
     sum += static_cast<double>(present);
     while (side == CutSide::after && next < stages.size() && stages[next].layer == layer) cut();
@@ -105,9 +108,10 @@ double entering_mean(const std::vector<ScheduleStage>& stages, CutSide side, int
 }
 
 Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stages, CutSide side,
-                                                int layers, std::int64_t visual, double budget) {
+                                                int layers, std::int64_t visual, double budget,
+                                                LeftByCut left) {
   const auto mean_at = [&](double factor) {
-    return entering_mean(with_factor(stages, factor, visual), side, layers, visual);
+    return entering_mean(with_factor(stages, factor, visual), side, layers, visual, left);
   };
   const double lowest = mean_at(0);
   if (!(budget >= lowest) || budget > static_cast<double>(visual)) {
@@ -131,7 +135,8 @@ Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stage
 Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& request,
                                                     const std::vector<SchedulePreset>& presets,
                                                     const std::string& default_preset, CutSide side,
-                                                    int layers, std::int64_t visual) {
+                                                    int layers, std::int64_t visual,
+                                                    LeftByCut left) {
   const std::string& wanted = request.preset.empty() ? default_preset : request.preset;
   const auto preset = std::find_if(presets.begin(), presets.end(),
                                    [&](const SchedulePreset& p) { return p.name == wanted; });
@@ -141,6 +146,21 @@ Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& reque
         .with_remedy("It has: " + preset_names(presets));
   }
   std::vector<ScheduleStage> stages = scale_preset(*preset, layers, visual);
+  const bool moved = preset->layers != layers;
+  if (stages.empty() && moved && !preset->stages.empty() && request.layers.empty()) {
+    return make_error(ErrorCode::usage, "a model of " + std::to_string(layers) +
+                                            " layers is too shallow for the cuts of preset \"" +
+                                            wanted + "\"")
+        .in_field("--prune-preset")
+        .with_remedy("Name layers and counts with --prune-layers and --prune-keep");
+  }
+  return apply_request(request, std::move(stages), "the preset", side, layers, visual, left);
+}
+
+Result<std::vector<ScheduleStage>> apply_request(const ScheduleRequest& request,
+                                                 std::vector<ScheduleStage> stages,
+                                                 const std::string& source, CutSide side,
+                                                 int layers, std::int64_t visual, LeftByCut left) {
   if (!request.layers.empty() || !request.keep.empty()) {
     std::vector<int> stage_layers = request.layers;
     if (stage_layers.empty()) {
@@ -154,9 +174,9 @@ Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& reque
           .with_remedy("Give one count for each layer of --prune-layers");
     }
     if (request.keep.empty() && stage_layers.size() != stages.size()) {
-      return make_error(ErrorCode::usage, "layers were given without counts, and the preset has " +
-                                              std::to_string(stages.size()) + " stages, not " +
-                                              std::to_string(stage_layers.size()))
+      return make_error(ErrorCode::usage, "layers were given without counts, and " + source +
+                                              " has " + std::to_string(stages.size()) +
+                                              " stages, not " + std::to_string(stage_layers.size()))
           .in_field("--prune-layers")
           .with_remedy("Add --prune-keep");
     }
@@ -168,7 +188,7 @@ Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& reque
   }
   FOVEA_CHECK(check_stages(stages, layers, visual));
   if (request.budget) {
-    FOVEA_TRY(stages, solve_budget(std::move(stages), side, layers, visual, *request.budget));
+    FOVEA_TRY(stages, solve_budget(std::move(stages), side, layers, visual, *request.budget, left));
   }
   std::int64_t present = visual;
   std::vector<ScheduleStage> effective;
@@ -176,7 +196,7 @@ Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& reque
     const std::int64_t count = std::max<std::int64_t>(stage.keep.tokens(visual), 0);
     if (count >= present) continue;
     effective.push_back({stage.layer, {static_cast<double>(count), false}});
-    present = count;
+    present = left != nullptr ? left(present, count) : count;
   }
   return effective;
 }

@@ -43,15 +43,20 @@ std::vector<ScheduleStage> scale_preset(const SchedulePreset& preset, int layers
 /// Whether the layer named still runs on everything (cut after it) or not (cut before it).
 enum class CutSide { before, after };
 
+/// Visual tokens present after a cut of `present` to `keep`, for methods that leave more than they
+/// keep (merged tokens). Null where a method's cuts leave what they keep.
+using LeftByCut = std::int64_t (*)(std::int64_t present, std::int64_t keep);
+
 /// Mean of the visual tokens entering each layer.
 double entering_mean(const std::vector<ScheduleStage>& stages, CutSide side, int layers,
-                     std::int64_t visual);
+                     std::int64_t visual, LeftByCut left = nullptr);
 
 /// Scales the counts of `stages` by one common factor until the mean of visual tokens entering each
 /// layer is as near `budget` as whole tokens allow. Errors: usage, with the range that the method's
 /// layers can reach.
 Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stages, CutSide side,
-                                                int layers, std::int64_t visual, double budget);
+                                                int layers, std::int64_t visual, double budget,
+                                                LeftByCut left = nullptr);
 
 /// What the user asked for, in order of precedence: own layers and counts, then a budget, then a
 /// preset's name, then the method's default.
@@ -63,10 +68,20 @@ struct ScheduleRequest {
 };
 
 /// Checks order (layers rise, counts do not) and bounds, drops stages that would keep everything.
-/// Errors: usage, naming the stage at fault.
+/// Errors: usage, naming the stage at fault, or saying that the model has too few layers for the
+/// preset's first cut.
 Result<std::vector<ScheduleStage>> resolve_schedule(const ScheduleRequest& request,
                                                     const std::vector<SchedulePreset>& presets,
                                                     const std::string& default_preset, CutSide side,
-                                                    int layers, std::int64_t visual);
+                                                    int layers, std::int64_t visual,
+                                                    LeftByCut left = nullptr);
+
+/// The second half of resolve_schedule(), for methods whose own stages come from elsewhere:
+/// `stages` unless the request names others. `source` ("the preset", "the recipe") is for messages.
+Result<std::vector<ScheduleStage>> apply_request(const ScheduleRequest& request,
+                                                 std::vector<ScheduleStage> stages,
+                                                 const std::string& source, CutSide side,
+                                                 int layers, std::int64_t visual,
+                                                 LeftByCut left = nullptr);
 
 }  // namespace fovea

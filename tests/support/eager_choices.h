@@ -1,7 +1,11 @@
 #pragma once
 // What each pruning method keeps, written from its definition over whole attention maps in double.
 
+#include <gtest/gtest.h>
+
 #include <algorithm>
+#include <cmath>
+#include <memory>
 #include <numeric>
 
 #include "support/eager_pruning.h"
@@ -87,6 +91,100 @@ inline Scores visual_sum_score(const EagerView& v) {
   return row_sum(v, v.visual);
 }
 
+/// SparseVLM: one weight per text token, chosen on the embeddings.
+using Raters = std::shared_ptr<std::vector<double>>;
+
+inline double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+}
+
+inline Choose choose_raters(const Raters& raters) {
+  return [=](const EagerView& v) {
+    std::vector<double> affinity(v.text.size(), 0.0);
+    for (const int image : v.visual) {
+      std::vector<double> e;
+      for (const int word : v.text)
+        e.push_back(std::exp(dot(v.hidden[static_cast<std::size_t>(image)],
+                                 v.hidden[static_cast<std::size_t>(word)])));
+      const double sum = std::accumulate(e.begin(), e.end(), 0.0);
+      for (std::size_t t = 0; t < e.size(); ++t)
+        affinity[t] += e[t] / sum / static_cast<double>(v.visual.size());
+    }
+    const double mean = std::accumulate(affinity.begin(), affinity.end(), 0.0) /
+                        static_cast<double>(affinity.size());
+    raters->clear();
+    for (const double a : affinity) raters->push_back(a > mean ? 1.0 : 0.0);
+    return EagerChoice{};
+  };
+}
+
+inline Score rated_score(const Raters& raters) {
+  return [=](const EagerView& v) {
+    std::vector<int> rows;
+    for (std::size_t t = 0; t < raters->size(); ++t)
+      if ((*raters)[t] > 0) rows.push_back(v.text[t]);
+    return row_sum(v, rows);
+  };
+}
+
+/// Version 2: attention divided by what distance alone makes of it, over the heads with most of it.
+inline Score corrected_score(const Raters& raters, const DecoderConfig& config, std::size_t heads) {
+  return [=](const EagerView& v) {
+    std::vector<Scores> by_head;
+    Scores mass;
+    for (std::size_t h = 0; h < v.maps.size(); ++h) {
+      Scores s(v.visual.size(), 0.0);
+      for (std::size_t t = 0; t < raters->size(); ++t) {
+        if ((*raters)[t] == 0) continue;
+        for (std::size_t c = 0; c < s.size(); ++c) {
+          const int apart = v.positions[static_cast<std::size_t>(v.text[t])] -
+                            v.positions[static_cast<std::size_t>(v.visual[c])];
+          double weight = 0;
+          for (std::int64_t i = 0; i < config.head_dim / 2; ++i)
+            weight += 2 * std::cos(apart * std::pow(config.rope_theta,
+                                                    -2.0 * static_cast<double>(i) /
+                                                        static_cast<double>(config.head_dim)));
+          weight = std::max(weight, static_cast<double>(config.head_dim) / 16);
+          s[c] += at(v, h, v.text[t], v.visual[c]) / weight;
+        }
+      }
+      mass.push_back(std::accumulate(s.begin(), s.end(), 0.0));
+      by_head.push_back(s);
+    }
+    Scores total(v.visual.size(), 0.0);
+    for (const int h : best(mass, heads)) {
+      for (std::size_t c = 0; c < total.size(); ++c)
+        total[c] += by_head[static_cast<std::size_t>(h)][c];
+    }
+    return total;
+  };
+}
+
+/// Of what the cut drops the best 30 % and one more are gathered in floor(n / 10) + 1 groups; here,
+/// with fewer than ten of them, that is one group around the token in the densest place.
+inline Choose keep_best_and_recycle(std::size_t k, Score score) {
+  return [=](const EagerView& v) {
+    const Scores scores = score(v);
+    EagerChoice choice{best(scores, k), {}};
+    Scores dropped;
+    std::vector<int> places;
+    for (int i = 0; i < static_cast<int>(scores.size()); ++i) {
+      if (std::count(choice.kept.begin(), choice.kept.end(), i) > 0) continue;
+      dropped.push_back(scores[static_cast<std::size_t>(i)]);
+      places.push_back(i);
+    }
+    std::vector<int> recycled = best(dropped, dropped.size() * 3 / 10 + 1);
+    EXPECT_LT(recycled.size(), 10u);
+    for (int& place : recycled) place = places[static_cast<std::size_t>(place)];
+    // With one group each token's one nearest is itself: all are equally dense, and the first wins.
+    choice.groups = {recycled};
+    return choice;
+  };
+}
+
+inline EagerStage looking(Choose choose) {
+  return {Hook::embeddings, 0, AttentionSource::none, false, std::move(choose), true};
+}
 inline EagerStage after(int layer, Choose choose) {
   return {Hook::after_layer, layer, AttentionSource::this_layer, false, std::move(choose)};
 }

@@ -36,6 +36,7 @@ struct EagerStage {
   AttentionSource attention = AttentionSource::none;
   bool bypass = false;
   std::function<EagerChoice(const EagerView&)> choose;
+  bool looks_only = false;  // what it chooses is ignored
 };
 
 struct EagerOutcome {
@@ -76,7 +77,9 @@ class EagerPruning {
       const bool preview = stage.attention == AttentionSource::preview;
       const bool before = stage.when == Hook::before_layer || stage.when == Hook::embeddings;
       if (!before) continue;
-      if (stage.bypass) {
+      if (stage.looks_only) {
+        stage.choose(view({}));
+      } else if (stage.bypass) {
         skips = bypass(stage, ahead());
       } else {
         const bool previous = stage.attention == AttentionSource::previous_layer;

@@ -55,6 +55,25 @@ std::vector<Case> cases() {
              before_by_preview(1, keep_best_per_picture(9, layout, last_row_score)),
              before_by_preview(2, keep_best_per_picture(4, layout, last_row_score))};
        }},
+      {"sparsevlm",
+       {.name = "sparsevlm", .schedule = {.layers = {0, 1}, .keep = {{9, false}, {4, false}}}},
+       [](const auto&, const auto&) {
+         const Raters raters = std::make_shared<std::vector<double>>();
+         return std::vector<EagerStage>{looking(choose_raters(raters)),
+                                        after(0, keep_best_and_recycle(9, rated_score(raters))),
+                                        after(1, keep_best_and_recycle(4, rated_score(raters)))};
+       }},
+      {"sparsevlm_2",
+       {.name = "sparsevlm",
+        .schedule = {.layers = {0, 1}, .keep = {{9, false}, {4, false}}},
+        .options = {{"version", "2"}}},
+       [](const auto&, const ReferenceDecoder& decoder) {
+         const Raters raters = std::make_shared<std::vector<double>>();
+         const Score score = corrected_score(raters, decoder.config(), 2);  // round(14 * 4 / 32)
+         return std::vector<EagerStage>{looking(choose_raters(raters)),
+                                        after(0, keep_best(9, score)),
+                                        after(1, keep_best(4, score))};
+       }},
   };
 }
 
