@@ -6,11 +6,13 @@
 #include "pruning/methods/baselines.h"
 #include "pruning/methods/divprune.h"
 #include "pruning/methods/fastv.h"
+#include "pruning/methods/fitprune.h"
 #include "pruning/methods/himap.h"
 #include "pruning/methods/pyramiddrop.h"
 #include "pruning/methods/sgl.h"
 #include "pruning/methods/sparsevlm.h"
 #include "pruning/methods/visionzip.h"
+#include "pruning/methods/zipvl.h"
 
 namespace fovea {
 
@@ -64,6 +66,16 @@ Result<std::shared_ptr<Policy>> make_sparsevlm(const MethodRequest& request) {
   const bool v2 = option_or(request, "version", "1") == "2";
   return scoring<SparseVlm>(request, request.schedule,
                             v2 ? SparseVlmVersion::v2 : SparseVlmVersion::v1);
+}
+
+Result<std::shared_ptr<Policy>> make_fitprune(const MethodRequest& request) {
+  FOVEA_TRY(std::shared_ptr<Policy> policy, FitPrune::make(request));
+  return policy;
+}
+
+Result<std::shared_ptr<Policy>> make_zipvl(const MethodRequest& request) {
+  FOVEA_TRY(std::shared_ptr<Policy> policy, ZipVl::make(request));
+  return policy;
 }
 
 Result<std::shared_ptr<Policy>> make_random(const MethodRequest& request) {
@@ -145,6 +157,22 @@ const std::vector<Method>& table() {
        CutSide::after,
        {{"version", "1|2", "2 listens to fewer heads and merges nothing (default 1)"}},
        make_sparsevlm},
+      {"fitprune",
+       "2409.10197",
+       "attention of text and picture, cut at many layers by a fitted recipe (--prune-config)",
+       fitprune_presets,
+       "",
+       CutSide::after,
+       {},
+       make_fitprune},
+      {"zipvl",
+       "2410.08584",
+       "tokens that carry little attention skip it; the sequence stays whole",
+       zipvl_presets,
+       kZipVlDefaultPreset,
+       CutSide::before,
+       {{"tau", "F", "share of attention that is kept, from 0 to 1 (default: the preset's)"}},
+       make_zipvl},
       {"random",
        "",
        "drawn by lot: a yardstick",

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pruning/draw.h"
+
 namespace fovea {
 
 const std::vector<SchedulePreset>& baseline_presets() {
@@ -28,16 +30,6 @@ Result<PruningPlan> baseline_plan(const ScheduleRequest& request, const Sequence
   return plan;
 }
 
-namespace {
-
-std::uint64_t mix(std::uint64_t x) {  // the finaliser of splitmix64
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
-  return x ^ (x >> 31);
-}
-
-}  // namespace
-
 Result<PruningPlan> RandomChoice::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
   return baseline_plan(request_, layout, shape);
 }
@@ -46,10 +38,9 @@ Result<TensorView> RandomChoice::score(Context& context, int, StageInput& input)
   const auto ids = input.visual_ids();
   FOVEA_TRY(const TensorView scores,
             context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
-  const std::uint64_t key = mix(seed_ * 0x9E3779B97F4A7C15ull + mix(input.layout().fingerprint));
+  const std::uint64_t key = draw_key(seed_, input.layout().fingerprint);
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::uint64_t bits =
-        mix(key + static_cast<std::uint64_t>(ids[i]) * 0x9E3779B97F4A7C15ull);
+    const std::uint64_t bits = drawn(key, static_cast<std::uint64_t>(ids[i]));
     scores.as<float>()[i] = static_cast<float>(bits >> 40);
   }
   return scores;

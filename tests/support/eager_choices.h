@@ -182,6 +182,55 @@ inline Choose keep_best_and_recycle(std::size_t k, Score score) {
   };
 }
 
+/// FitPrune: mean over text rows times mean over visual rows, of the largest over heads.
+inline Scores fitprune_score(const EagerView& v) {
+  const auto mean_of_largest = [&](const std::vector<int>& rows) {
+    Scores s(v.visual.size(), 0.0);
+    for (const int row : rows) {
+      for (std::size_t c = 0; c < s.size(); ++c) {
+        double largest = 0;
+        for (std::size_t h = 0; h < v.maps.size(); ++h)
+          largest = std::max(largest, at(v, h, row, v.visual[c]));
+        s[c] += largest / static_cast<double>(rows.size());
+      }
+    }
+    return s;
+  };
+  Scores s = mean_of_largest(v.text);
+  const Scores self = mean_of_largest(v.visual);
+  for (std::size_t c = 0; c < s.size(); ++c) s[c] *= self[c];
+  return s;
+}
+
+/// ZipVL: as many tokens as carry tau of what the probes look at, those first that each probe that
+/// can see them looks at most; the visual ones among them. Rows are prompt positions here.
+inline Choose keep_carrying(double tau, std::vector<int> probes) {
+  return [=](const EagerView& v) {
+    Scores mass(v.origin.size(), 0.0), rank(v.origin.size(), 0.0);
+    for (std::size_t c = 0; c < mass.size(); ++c) {
+      int seeing = 0;
+      for (const int row : probes) {
+        seeing += row >= static_cast<int>(c);
+        for (std::size_t h = 0; h < v.maps.size(); ++h)
+          mass[c] += at(v, h, row, static_cast<int>(c));
+      }
+      if (seeing > 0) rank[c] = mass[c] / seeing;
+    }
+    Scores sorted = mass;
+    std::sort(sorted.begin(), sorted.end(), std::greater<>());
+    const double wanted = tau * std::accumulate(mass.begin(), mass.end(), 0.0);
+    std::size_t carrying = 0;
+    for (double sum = 0; sum < wanted; ++carrying) sum += sorted[carrying];
+    EagerChoice choice;
+    for (const int row : best(rank, carrying)) {
+      const auto place = std::find(v.visual.begin(), v.visual.end(), row);
+      if (place != v.visual.end())
+        choice.kept.push_back(static_cast<int>(place - v.visual.begin()));
+    }
+    return choice;
+  };
+}
+
 inline EagerStage looking(Choose choose) {
   return {Hook::embeddings, 0, AttentionSource::none, false, std::move(choose), true};
 }
@@ -190,6 +239,9 @@ inline EagerStage after(int layer, Choose choose) {
 }
 inline EagerStage after_attention(int layer, Choose choose) {
   return {Hook::after_attention, layer, AttentionSource::this_layer, false, std::move(choose)};
+}
+inline EagerStage bypass(int layer, Choose choose) {
+  return {Hook::before_layer, layer, AttentionSource::preview, true, std::move(choose)};
 }
 inline EagerStage before_by_previous(int layer, Choose choose) {
   return {Hook::before_layer, layer, AttentionSource::previous_layer, false, std::move(choose)};

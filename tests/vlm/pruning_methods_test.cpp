@@ -7,7 +7,9 @@
 #include <cmath>
 #include <numeric>
 
+#include "pruning/draw.h"
 #include "pruning/method.h"
+#include "pruning/methods/zipvl.h"
 #include "support/eager_choices.h"
 #include "support/random_prompt.h"
 
@@ -73,6 +75,24 @@ std::vector<Case> cases() {
          return std::vector<EagerStage>{looking(choose_raters(raters)),
                                         after(0, keep_best(9, score)),
                                         after(1, keep_best(4, score))};
+       }},
+      {"fitprune",
+       {.name = "fitprune",
+        .schedule = {.layers = {0, 1, 2}, .keep = {{11, false}, {6, false}, {3, false}}}},
+       [](const auto&, const auto&) {
+         return std::vector<EagerStage>{after_attention(0, keep_best(11, fitprune_score)),
+                                        after_attention(1, keep_best(6, fitprune_score)),
+                                        after_attention(2, keep_best(3, fitprune_score))};
+       }},
+      {"zipvl",
+       {.name = "zipvl", .options = {{"tau", "0.8"}}},
+       [](const SequenceLayout& layout, const ReferenceDecoder& decoder) {
+         const auto positions = probe_positions(layout.tokens(), draw_key(0, layout.fingerprint));
+         const Choose choose = keep_carrying(0.8, {positions.begin(), positions.end()});
+         std::vector<EagerStage> stages;
+         for (int layer = 0; layer < static_cast<int>(decoder.config().layers); ++layer)
+           stages.push_back(bypass(layer, choose));
+         return stages;
        }},
   };
 }
