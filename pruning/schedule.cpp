@@ -31,7 +31,7 @@ std::string preset_names(const std::vector<SchedulePreset>& presets) {
 }
 
 Status check_stages(const std::vector<ScheduleStage>& stages, int layers, std::int64_t visual) {
-  std::int64_t previous_count = visual;
+  std::int64_t previous_count = 0;
   int previous_layer = -1;
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const ScheduleStage& stage = stages[i];
@@ -49,7 +49,7 @@ Status check_stages(const std::vector<ScheduleStage>& stages, int layers, std::i
           .with_remedy("Name the layers in rising order");
     }
     const std::int64_t count = stage.keep.tokens(visual);
-    // The first stage may ask for more than there is: it then keeps everything.
+    // Stages may ask for more than there is: they then keep everything.
     if (i > 0 && count > previous_count) {
       return make_error(ErrorCode::usage, which + " keeps " + std::to_string(count) +
                                               " tokens, more than the " +
@@ -57,7 +57,7 @@ Status check_stages(const std::vector<ScheduleStage>& stages, int layers, std::i
           .in_field("--prune-keep")
           .with_remedy("Counts are tokens kept and must not rise");
     }
-    previous_count = std::min(count, previous_count);
+    previous_count = count;
     previous_layer = stage.layer;
   }
   return {};

@@ -33,6 +33,16 @@ Status ScoringPolicy::cut(Context& context, int, StageInput&, ConstTensorView sc
   return select_best(context, scores, keep, selection);
 }
 
+Status require_text(const SequenceLayout& layout, const std::string& method) {
+  const auto& kinds = layout.kinds;
+  if (std::find(kinds.begin(), kinds.end(), TokenKind::text) != kinds.end()) return {};
+  return make_error(
+             ErrorCode::usage,
+             method + " ranks visual tokens by the text after them, and this prompt has none")
+      .in_field("--prune")
+      .with_remedy("Put the question after the picture, or choose another method");
+}
+
 Status select_best(Context& context, ConstTensorView scores, std::int64_t k, Selection& selection) {
   selection = {};
   selection.count = k;

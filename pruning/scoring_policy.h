@@ -48,6 +48,10 @@ class ScoringPolicy : public Policy {
   std::vector<std::shared_ptr<const ScoreAdjustment>> adjustments_;
 };
 
+/// Errors: usage when no text stands after a prompt's first picture, for methods that rank by its
+/// attention; `method` as in "HiMAP".
+Status require_text(const SequenceLayout& layout, const std::string& method);
+
 /// Keeps the k best of `scores` (f32 [m]); fills `selection` from the workspace.
 Status select_best(Context& context, ConstTensorView scores, std::int64_t k, Selection& selection);
 

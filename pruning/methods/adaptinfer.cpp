@@ -1,7 +1,5 @@
 #include "pruning/methods/adaptinfer.h"
 
-#include <algorithm>
-
 #include "kernels/ops/reduce/reduce.h"
 
 namespace fovea {
@@ -19,13 +17,7 @@ const std::vector<SchedulePreset>& adaptinfer_presets() {
 }
 
 Result<PruningPlan> AdaptInfer::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
-  if (std::find(layout.kinds.begin(), layout.kinds.end(), TokenKind::text) == layout.kinds.end()) {
-    return make_error(ErrorCode::usage,
-                      "AdaptInfer ranks visual tokens by the text after them, and this "
-                      "prompt has none")
-        .in_field("--prune")
-        .with_remedy("Put the question after the picture, or choose another method");
-  }
+  FOVEA_CHECK(require_text(layout, "AdaptInfer"));
   FOVEA_TRY(const auto stages,
             resolve_schedule(request_, adaptinfer_presets(), kAdaptInferDefaultPreset,
                              CutSide::after, shape.layers, layout.visual_count()));

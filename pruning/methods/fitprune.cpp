@@ -1,7 +1,5 @@
 #include "pruning/methods/fitprune.h"
 
-#include <algorithm>
-
 namespace fovea {
 
 const std::vector<SchedulePreset>& fitprune_presets() {
@@ -21,13 +19,7 @@ Result<std::shared_ptr<FitPrune>> FitPrune::make(const MethodRequest& request) {
 }
 
 Result<PruningPlan> FitPrune::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
-  if (std::find(layout.kinds.begin(), layout.kinds.end(), TokenKind::text) == layout.kinds.end()) {
-    return make_error(ErrorCode::usage,
-                      "FitPrune ranks visual tokens by the text after them, and this prompt has "
-                      "none")
-        .in_field("--prune")
-        .with_remedy("Put the question after the picture, or choose another method");
-  }
+  FOVEA_CHECK(require_text(layout, "FitPrune"));
   if (!request_.preset.empty()) {
     return make_error(ErrorCode::usage, "FitPrune has no presets: a recipe belongs to one model")
         .in_field("--prune-preset")

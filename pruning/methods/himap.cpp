@@ -8,6 +8,7 @@ const std::vector<SchedulePreset>& himap_presets() {
 }
 
 Result<PruningPlan> HiMap::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
+  FOVEA_CHECK(require_text(layout, "HiMAP"));
   FOVEA_TRY(const auto stages,
             resolve_schedule(request_, himap_presets(), kHiMapDefaultPreset, CutSide::before,
                              shape.layers, layout.visual_count()));

@@ -19,7 +19,8 @@ class HiMap final : public ScoringPolicy {
   std::string name() const override { return "himap"; }
 
  protected:
-  /// Exactly two stages, or one (the first) when the second would keep all. Errors: usage.
+  /// Exactly two stages, or one (the first) when the second would keep all. Errors: usage, also
+  /// when no text follows the pictures.
   Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) override;
   Result<TensorView> score(Context& context, int stage_index, StageInput& input) override;
 

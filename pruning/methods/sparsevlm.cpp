@@ -47,13 +47,7 @@ std::int64_t left_with_recycling(std::int64_t present, std::int64_t keep) {
 }  // namespace
 
 Result<PruningPlan> SparseVlm::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
-  if (std::find(layout.kinds.begin(), layout.kinds.end(), TokenKind::text) == layout.kinds.end()) {
-    return make_error(ErrorCode::usage,
-                      "SparseVLM lets words after the picture rate its tokens, and this prompt has "
-                      "none")
-        .in_field("--prune")
-        .with_remedy("Put the question after the picture, or choose another method");
-  }
+  FOVEA_CHECK(require_text(layout, "SparseVLM"));
   const bool v1 = version_ == SparseVlmVersion::v1;
   FOVEA_TRY(const auto stages,
             resolve_schedule(request_, v1 ? sparsevlm_presets() : sparsevlm_v2_presets(),
