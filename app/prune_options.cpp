@@ -88,6 +88,12 @@ Status set_seed(PruneSetting& setting, const std::string& value) {
   return {};
 }
 
+Status set_config(PruneSetting& setting, const std::string& value) {
+  if (value.empty()) return bad_value("the path of a file", value);
+  setting.request.config = value;
+  return {};
+}
+
 Status set_debias(PruneSetting& setting, const std::string& value) {
   const auto weights = IndexWeights::parse(value);
   if (weights) {
@@ -130,7 +136,7 @@ struct Key {
 
   std::string option() const { return std::string(prefix) + name; }
 };
-constexpr std::array<Key, 9> kKeys{{
+constexpr std::array<Key, 10> kKeys{{
     {"preset", "--prune-", "NAME",
      "Layers and counts as published, moved to this model's depth and tokens", set_preset},
     {"layers", "--prune-", "LIST", "Layers at which the method cuts, counted from 0, such as 1,3",
@@ -142,6 +148,8 @@ constexpr std::array<Key, 9> kKeys{{
     {"positions", "--prune-", "MODE",
      "Positions after a cut: original or compact (default: the method's own)", set_positions},
     {"seed", "--prune-", "N", "Seed of methods that draw by lot (default 0)", set_seed},
+    {"config", "--prune-", "FILE", "Calibration file of a method that needs one (fitprune)",
+     set_config},
     {"debias", "--", "WEIGHTS",
      "Take the trend by index out of the scores: sigma of exp(-sigma i/(L-1)), a FILE.npy of L "
      "weights, or published ones (fastv, gqa/himap, ...)",

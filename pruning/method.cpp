@@ -164,7 +164,8 @@ const std::vector<Method>& table() {
        "",
        CutSide::after,
        {},
-       make_fitprune},
+       make_fitprune,
+       true},
       {"zipvl",
        "2410.08584",
        "tokens that carry little attention skip it; the sequence stays whole",
@@ -236,6 +237,11 @@ Result<std::shared_ptr<Policy>> make_policy(const MethodRequest& request) {
           .in_field("--prune-option")
           .with_remedy("It takes " + std::string(option->values));
     }
+  }
+  if (!request.config.empty() && !method->reads_config) {
+    return make_error(ErrorCode::usage, std::string(method->name) + " reads no calibration file")
+        .in_field("--prune-config")
+        .with_remedy("Leave out --prune-config, or choose another --prune");
   }
   FOVEA_TRY(auto policy, method->make(request));
   if (!request.adjustments.empty() && !policy->takes_adjustments()) {

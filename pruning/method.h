@@ -43,6 +43,7 @@ struct Method {
   CutSide side;                // of the layers that its schedule names
   std::vector<MethodOption> options;
   Result<std::shared_ptr<Policy>> (*make)(const MethodRequest& request);
+  bool reads_config = false;  // MethodRequest::config
 };
 
 /// In the order of --help.
@@ -51,8 +52,8 @@ std::span<const Method> methods();
 const Method* find_method(const std::string& name);
 
 /// Errors: usage for an unknown name, an option the method does not have or a value that it does
-/// not take, adjustments for a method that ranks by no score. Schedules are checked by
-/// Policy::plan().
+/// not take, a calibration file that the method does not read, adjustments for a method that ranks
+/// by no score. Schedules are checked by Policy::plan().
 Result<std::shared_ptr<Policy>> make_policy(const MethodRequest& request);
 
 }  // namespace fovea

@@ -39,5 +39,12 @@ TEST(Methods, options_are_checked_by_name_and_value) {
   EXPECT_TRUE(make_policy({.name = "adaptinfer", .options = {{"weighting", "uniform"}}}));
 }
 
+TEST(Methods, a_calibration_file_is_refused_by_methods_that_read_none) {
+  const auto policy = make_policy({.name = "fastv", .config = "recipe.json"});
+  ASSERT_FALSE(policy);
+  EXPECT_EQ(policy.error().code, ErrorCode::usage);
+  EXPECT_EQ(policy.error().field, "--prune-config");
+}
+
 }  // namespace
 }  // namespace fovea
