@@ -107,16 +107,28 @@ PruningRecord record_of(Hook when, const std::vector<std::pair<int, int>>& cuts)
   return record;
 }
 
+// methods: AdaptInfer section 5: mean counts after each layer's cut, and entering each layer.
 TEST(Accounting, equivalent_and_entering_means_match_the_published_table) {
-  BudgetShape shape;
-  shape.layers = 32;
-  const BudgetReport report =
-      account(record_of(Hook::after_layer, {{1, 133}, {10, 27}, {20, 3}}), shape, 64);
-  EXPECT_NEAR(report.equivalent, 65.0, 0.05 + 1e-9);
-  EXPECT_NEAR(report.entering_mean, 82.9, 0.05 + 1e-9);
-  EXPECT_EQ(report.entering[1], 576);
-  EXPECT_EQ(report.entering[2], 133);
-  EXPECT_EQ(report.entering[31], 3);
+  struct Row {
+    int layers;
+    std::vector<int> counts;  // after layers 1, 10 and 20
+    double equivalent, entering;
+  };
+  for (const Row& row : {Row{32, {290, 72, 18}, 128.8, 146.3}, Row{32, {133, 27, 3}, 65.0, 82.9},
+                         Row{32, {80, 24, 2}, 48.8, 66.7}, Row{32, {40, 12, 0}, 33.0, 51.0},
+                         Row{40, {300, 94, 30}, 120.4, 134.1}, Row{40, {148, 40, 5}, 60.2, 74.5}}) {
+    BudgetShape shape;
+    shape.layers = row.layers;
+    const BudgetReport report =
+        account(record_of(Hook::after_layer,
+                          {{1, row.counts[0]}, {10, row.counts[1]}, {20, row.counts[2]}}),
+                shape, 64);
+    EXPECT_NEAR(report.equivalent, row.equivalent, 0.05 + 1e-9);
+    EXPECT_NEAR(report.entering_mean, row.entering, 0.05 + 1e-9);
+    EXPECT_EQ(report.entering[1], 576);
+    EXPECT_EQ(report.entering[2], row.counts[0]);
+    EXPECT_EQ(report.entering.back(), row.counts[2]);
+  }
 }
 
 TEST(Accounting, a_cut_before_a_layer_spares_that_layer) {
