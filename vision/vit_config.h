@@ -45,8 +45,7 @@ Result<VitConfig> parse_clip_vision_config(const Json& json, const std::string& 
 
 /// Reads the config.json of a Hugging Face ViT or DeiT (`model_type` vit or deit). Absent fields
 /// take the defaults transformers gives both (768, 3072, 12, 12, 224, 16, gelu, 1e-12, qkv_bias).
-/// Pictures may have 1 or 3 channels. A deit has a distillation token; weights without one are
-/// recognised when they are read (see classifier_config.h). Errors as above.
+/// Pictures may have 1 or 3 channels; a deit has a distillation token. Errors as above.
 Result<VitConfig> parse_vit_config(const Json& json, const std::string& file);
 
 /// Checks what the parsers check about sizes that must fit together: heads divide the hidden size,
