@@ -333,10 +333,6 @@ constexpr std::size_t kJudged = 10000, kRight = 9077;
 #endif
 
 TEST(VitClassifier, the_real_fashion_model_answers_9077_of_10000_pictures) {
-#ifdef __SANITIZE_ADDRESS__
-  GTEST_SKIP() << "10,000 pictures take an instrumented build some ten minutes; the release build "
-                  "answers them";
-#endif
   const auto folder = testing::shared_data("vit-fashion-mnist");
   if (!folder) GTEST_SKIP() << testing::shared_data_missing("vit-fashion-mnist");
   const auto pictures = testing::fashion_pictures();
