@@ -7,6 +7,7 @@
 #include "app/exit_code.h"
 #include "app/interrupt.h"
 #include "app/model_folder.h"
+#include "app/prune_report.h"
 #include "app/report.h"
 #include "app/text.h"
 
@@ -26,14 +27,14 @@ Json samples_json(const Samples& samples) {
 }
 
 Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPlan& plan,
-                const BenchResult& result) {
+                const BenchResult& result, const BenchRun& measured) {
   struct Row {
     const char* name;
     const Compared* compared;
   };
   const std::vector<Row> rows{{"vision_ms", result.vision ? &*result.vision : nullptr},
-                              {"prefill_ms", &result.prefill},
-                              {"decode_ms_per_token", &result.decode}};
+                              {"prefill_ms", &measured.prefill},
+                              {"decode_ms_per_token", &measured.decode}};
   Json floor = Json::object(), ratio = Json::object(), drift = Json::object(),
        samples = Json::object(), floor_samples = Json::object();
   for (const auto& [name, compared] : rows) {
@@ -45,26 +46,28 @@ Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPl
     samples.set(name, samples_json(compared->run));
     floor_samples.set(name, samples_json(compared->floor));
   }
-  samples.set("first_token_ms", samples_json(result.first_token));
+  samples.set("first_token_ms", samples_json(measured.first_token));
 
   Json run = Json::object();
   run.set("shape", shape);
   run.set("device", "cpu");
   run.set("dtype", dtype_text(model.dtype()));
   run.set("threads", plan.threads);
-  run.set("prune", "none");
+  run.set("prune", measured.setting.name);
   run.set("vision_ms", result.vision ? Json(rounded_ms(result.vision->run.median())) : Json());
-  run.set("prefill_ms", rounded_ms(result.prefill.run.median()));
-  run.set("first_token_ms", rounded_ms(result.first_token.median()));
-  run.set("decode_ms_per_token", rounded_ms(result.decode.run.median()));
+  run.set("prefill_ms", rounded_ms(measured.prefill.run.median()));
+  run.set("first_token_ms", rounded_ms(measured.first_token.median()));
+  run.set("decode_ms_per_token", rounded_ms(measured.decode.run.median()));
   floor.set("product", result.floor_product);
   run.set("floor", std::move(floor));
   run.set("ratio", std::move(ratio));
+  run.set("prefill_speedup", optional_json(prefill_speedup(result.runs.front(), measured)));
   run.set("floor_drift", std::move(drift));
   run.set("peak_bytes", static_cast<std::int64_t>(result.peak_bytes));
   run.set("prompt_tokens", plan.prompt_tokens);
   run.set("new_tokens", plan.new_tokens);
   run.set("repeat", plan.repeat);
+  run.set("entering", Json::array_of(measured.entering));
   run.set("decode_weight_bytes", static_cast<std::int64_t>(model.decoder().weight_bytes()));
   run.set("read_bandwidth", result.bandwidth);
   run.set("samples", std::move(samples));
@@ -89,14 +92,23 @@ void print_bench(const std::string& shape, const LlavaModel& model, const BenchP
              static_cast<long long>(plan.prompt_tokens), plan.new_tokens, plan.repeat));
   print_text(format("%-20s %10s %10s   %6s\n", "milliseconds", "time", "floor", "ratio"));
   if (result.vision) print_row("tower, projector", *result.vision, "");
-  const double prefill_ms = result.prefill.run.median();
-  const double decode_ms = result.decode.run.median();
   const auto rate = [](double tokens, double ms) {
     return ms > 0 ? format("   (%.1f tokens a second)", 1e3 * tokens / ms) : std::string();
   };
-  print_row("prefill", result.prefill, rate(static_cast<double>(plan.prompt_tokens), prefill_ms));
-  print_text(format("%-20s %10.2f\n", "to the first token", result.first_token.median()));
-  print_row("decode, a token", result.decode, rate(1, decode_ms));
+  for (const BenchRun& run : result.runs) {
+    if (result.runs.size() > 1) print_text(run.setting.name + "\n");
+    if (run.setting.prunes()) {
+      const auto speedup = prefill_speedup(result.runs.front(), run);
+      print_text("  " + schedule_source(run.setting) + ": " + stages_text(run.record) + "\n");
+      print_text(speedup ? format("  prefill %.2f times as fast as unpruned\n", *speedup)
+                         : std::string("  no speed-up is given: a floor drifted\n"));
+    }
+    const double prefill_ms = run.prefill.run.median();
+    const double decode_ms = run.decode.run.median();
+    print_row("prefill", run.prefill, rate(static_cast<double>(plan.prompt_tokens), prefill_ms));
+    print_text(format("%-20s %10.2f\n", "to the first token", run.first_token.median()));
+    print_row("decode, a token", run.decode, rate(1, decode_ms));
+  }
   print_text(
       format("peak memory %s; a decoded token reads %s of weights, memory gives %s a second\n",
              byte_text(static_cast<double>(result.peak_bytes)).c_str(),
@@ -122,12 +134,16 @@ int run_bench(const BenchOptions& options) {
   if (!options.output.quiet && options.output.verbose) {
     std::fprintf(stderr, "weights made in %.0f ms\n", (*model)->load_ms());
   }
-  const auto result = run_bench_plan(**model, plan, &interrupted());
+  const auto result = run_bench_plan(**model, plan, options.prune.settings, &interrupted());
   if (!result) return report_error(result.error());
 
   if (options.output.json) {
     Json json = Json::object();
-    json.set("runs", Json(Json::Array{bench_json(options.shape, **model, plan, *result)}));
+    Json runs = Json::array();
+    for (const BenchRun& run : result->runs) {
+      runs.push(bench_json(options.shape, **model, plan, *result, run));
+    }
+    json.set("runs", std::move(runs));
     json.set("version", version());
     if (const auto written = write_json(options.output, json); !written) {
       return report_error(written.error());

@@ -61,7 +61,9 @@ class Bench {
 
   Status prepare() {
     const LlavaConfig& config = model_.config();
-    visual_ = model_.has_vision() ? config.visual_tokens_per_image() : 0;
+    constexpr std::int64_t around = kSystemTokens + kQuestionTokens;
+    visual_ = model_.has_vision() ? config.visual_tokens_per_image()
+                                  : std::max<std::int64_t>(0, plan_.prompt_tokens - around);
     const std::int64_t text = plan_.prompt_tokens - visual_;
     if (text < 1) {
       return make_error(ErrorCode::usage,
@@ -106,11 +108,36 @@ class Bench {
                                       embeddings_.view().slice(system_, visual_));
   }
 
-  Status read_prompt(DecoderState& state) {
+  Status read_prompt(const PruneSetup& setup, DecoderState& state, PruningRecord* record) {
+    PruningPlan plan;
+    if (setup.policy != nullptr) {
+      const DecoderConfig& config = model_.config().decoder;
+      const ModelShape shape{static_cast<int>(config.layers),
+                             static_cast<int>(config.heads),
+                             static_cast<int>(config.kv_heads),
+                             config.hidden_size,
+                             config.head_dim,
+                             config.rope_theta};
+      FOVEA_TRY(plan, setup.policy->plan(layout_, shape));
+      if (setup.positions) plan.positions = *setup.positions;
+    }
     PrefillInput input;
     input.embeddings = embeddings_.view();
     input.layout = &layout_;
-    return model_.decoder().prefill(context_, input, state, logits_.view(), nullptr, nullptr);
+    input.policy = plan.stages.empty() ? nullptr : setup.policy.get();
+    input.plan = &plan;
+    return model_.decoder().prefill(context_, input, state, logits_.view(), record, nullptr);
+  }
+
+  /// What the setting keeps, and how many visual tokens then enter each layer.
+  Status record_stages(const PruneSetup& setup, BenchRun& run) {
+    DecoderState state = model_.decoder().new_state();
+    run.record.initial = visual_;
+    FOVEA_CHECK(read_prompt(setup, state, &run.record));
+    BudgetShape shape;
+    shape.layers = static_cast<int>(model_.config().decoder.layers);
+    run.entering = account(run.record, shape, plan_.prompt_tokens - visual_).entering;
+    return {};
   }
 
   Result<double> time_vision() {
@@ -120,10 +147,10 @@ class Bench {
   }
 
   /// Prefill, then the decoding that follows it: milliseconds of the first, and of a token.
-  Result<std::pair<double, double>> time_decoder() {
+  Result<std::pair<double, double>> time_decoder(const PruneSetup& setup) {
     DecoderState state = model_.decoder().new_state();
     const Stopwatch prefill;
-    FOVEA_CHECK(read_prompt(state));
+    FOVEA_CHECK(read_prompt(setup, state, nullptr));
     const double prefill_ms = prefill.ms();
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     const Stopwatch decode;
@@ -135,7 +162,7 @@ class Bench {
   }
 
   /// From the picture's pixels to the first token.
-  Result<double> time_first_token() {
+  Result<double> time_first_token(const PruneSetup& setup) {
     DecoderState state = model_.decoder().new_state();
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     const Stopwatch watch;
@@ -145,12 +172,12 @@ class Bench {
       FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
       FOVEA_CHECK(see());
     }
-    FOVEA_CHECK(read_prompt(state));
+    FOVEA_CHECK(read_prompt(setup, state, nullptr));
     FOVEA_CHECK(next_token(sampler));
     return watch.ms();
   }
 
-  /// One floor, beside what it is the floor of.
+  /// One floor of each thing, beside what it is the floor of.
   Status measure_floors(BenchResult& result, std::vector<double>& bandwidths) {
     const Decoder& decoder = model_.decoder();
     if (result.vision) {
@@ -161,26 +188,33 @@ class Bench {
       FOVEA_TRY(const FloorReport floor, products_floor(products));
       result.vision->floor.ms.push_back(1e3 * floor.seconds);
     }
-    FOVEA_TRY(const FloorReport floor,
-              products_floor(decoder.prefill_products(plan_.prompt_tokens)));
-    result.prefill.floor.ms.push_back(1e3 * floor.seconds);
-    result.floor_product = floor.product;
     FOVEA_TRY(const double bandwidth, measure_read_bandwidth(context_));
     bandwidths.push_back(bandwidth);
-    result.decode.floor.ms.push_back(1e3 * static_cast<double>(decoder.weight_bytes()) / bandwidth);
+    for (BenchRun& run : result.runs) {
+      std::vector<std::int64_t> tokens = run.entering;
+      for (std::int64_t& count : tokens) count += plan_.prompt_tokens - visual_;
+      FOVEA_TRY(const FloorReport floor, products_floor(decoder.prefill_products(tokens)));
+      run.prefill.floor.ms.push_back(1e3 * floor.seconds);
+      result.floor_product = floor.product;
+      run.decode.floor.ms.push_back(1e3 * static_cast<double>(decoder.weight_bytes()) / bandwidth);
+    }
     return {};
   }
 
-  Status measure_runs(BenchResult& result) {
+  /// setups: one for each of result.runs.
+  Status measure_runs(const std::vector<PruneSetup>& setups, BenchResult& result) {
     if (result.vision) {
       FOVEA_TRY(const double ms, time_vision());
       result.vision->run.ms.push_back(ms);
     }
-    FOVEA_TRY(const auto times, time_decoder());
-    result.prefill.run.ms.push_back(times.first);
-    result.decode.run.ms.push_back(times.second);
-    FOVEA_TRY(const double ms, time_first_token());
-    result.first_token.ms.push_back(ms);
+    for (std::size_t i = 0; i < setups.size(); ++i) {
+      BenchRun& run = result.runs[i];
+      FOVEA_TRY(const auto times, time_decoder(setups[i]));
+      run.prefill.run.ms.push_back(times.first);
+      run.decode.run.ms.push_back(times.second);
+      FOVEA_TRY(const double ms, time_first_token(setups[i]));
+      run.first_token.ms.push_back(ms);
+    }
     return {};
   }
 
@@ -204,7 +238,11 @@ class Bench {
     layout_.kinds.assign(tokens, TokenKind::text);
     layout_.visual_ids.assign(tokens, -1);
     std::fill_n(layout_.kinds.begin(), system_, TokenKind::system);
-    const auto grid = static_cast<std::int32_t>(model_.config().vision.grid());
+    // Without a tower the tokens stand in the squarest grid that holds them.
+    std::int32_t grid =
+        model_.has_vision() ? static_cast<std::int32_t>(model_.config().vision.grid()) : 1;
+    while (!model_.has_vision() && grid * grid < visual_) ++grid;
+    layout_.pictures.push_back({picture_.width, picture_.height});
     for (std::int32_t id = 0; id < visual_; ++id) {
       const auto position = static_cast<std::size_t>(system_ + id);
       layout_.kinds[position] = TokenKind::visual;
@@ -247,23 +285,47 @@ std::optional<double> Compared::ratio() const {
   return run.median() / floor.median();
 }
 
+std::optional<double> prefill_speedup(const BenchRun& unpruned, const BenchRun& run) {
+  if (!unpruned.prefill.ratio() || !run.prefill.ratio()) return std::nullopt;
+  return unpruned.prefill.run.median() / run.prefill.run.median();
+}
+
 Result<BenchResult> run_bench_plan(const LlavaModel& model, const BenchPlan& plan,
+                                   const std::vector<PruneSetting>& settings,
                                    const std::atomic<bool>* cancel) {
   Bench bench(model, plan, cancel);
   FOVEA_CHECK(bench.prepare());
   BenchResult result;
   if (model.has_vision()) result.vision.emplace();
+  std::vector<PruneSetting> all{PruneSetting{}};
+  for (const PruneSetting& setting : settings) {
+    if (setting.prunes()) all.push_back(setting);
+  }
+  std::vector<PruneSetup> setups;
+  for (const PruneSetting& setting : all) {
+    FOVEA_TRY(PruneSetup setup, make_prune_setup(setting, model));
+    if (setting.needs_guide() || (setup.policy != nullptr && setup.policy->in_vision_tower())) {
+      return make_error(ErrorCode::unsupported,
+                        setting.request.name +
+                            " does more than prune between the decoder's layers, "
+                            "which is all that bench times")
+          .in_field("--prune");
+    }
+    result.runs.emplace_back().setting = setting;
+    FOVEA_CHECK(bench.record_stages(setup, result.runs.back()));
+    setups.push_back(std::move(setup));
+  }
 
   // The first pass fills caches and the workspace, and is forgotten. What the floors allocate later
   // is not the model's.
   BenchResult warm = result;
-  FOVEA_CHECK(bench.measure_runs(warm));
+  FOVEA_CHECK(bench.measure_runs(setups, warm));
   result.peak_bytes = peak_memory();
 
   std::vector<double> bandwidths;
   FOVEA_CHECK(bench.measure_floors(result, bandwidths));
   for (int round = 0; round < plan.repeat; ++round) {
-    FOVEA_CHECK(bench.measure_runs(result));
+    FOVEA_CHECK(bench.measure_runs(setups, result));
     FOVEA_CHECK(bench.measure_floors(result, bandwidths));
   }
   result.bandwidth = Samples{bandwidths}.median();

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "app/prune_setup.h"
+#include "pruning/accounting.h"
 #include "vlm/llava_model.h"
 
 namespace fovea::app {
@@ -35,22 +37,38 @@ struct Compared {
   std::optional<double> ratio() const;
 };
 
+/// What one pruning setting took, all settings in turn in each round.
+struct BenchRun {
+  PruneSetting setting;
+  Compared prefill;                    // the prompt, through all layers, to logits
+  Samples first_token;                 // preprocessing, tower, projector, prefill, first choice
+  Compared decode;                     // one token
+  PruningRecord record;                // what was kept
+  std::vector<std::int64_t> entering;  // visual tokens that enter each layer
+};
+
 struct BenchResult {
   std::optional<Compared> vision;  // tower and projector; none without a tower
-  Compared prefill;                // the prompt, through all layers, to logits
-  Samples first_token;             // preprocessing, tower, projector, prefill, first choice
-  Compared decode;                 // one token
+  std::vector<BenchRun> runs;      // the unpruned one first
   std::string floor_product;       // whose products the prefill's floor is made of
   double bandwidth = 0;            // bytes a second, median of the floor's measurements
   std::uint64_t peak_bytes = 0;    // largest resident size before the first floor
 };
 
-/// Tokens of the prompt when nobody says: 35 of text, the picture's, 29 of text.
+/// How many times faster the prefill of `run` is than that of `unpruned`; none where either floor
+/// drifted too far.
+std::optional<double> prefill_speedup(const BenchRun& unpruned, const BenchRun& run);
+
+/// Tokens of the prompt when nobody says: 35 of text, the picture's (576 of random numbers without
+/// a tower), 29 of text.
 std::int64_t default_prompt_tokens(const LlavaConfig& config);
 
-/// Errors: usage (a prompt shorter than the picture, or longer than the context), out_of_memory,
-/// cancelled.
+/// Runs unpruned and under each setting that prunes. The floor of a pruned prefill is that of the
+/// tokens which really enter each layer. Errors: usage (a prompt shorter than the picture, or
+/// longer than the context; a schedule that does not fit the model), unsupported for methods that
+/// act in the vision tower or need a guide, out_of_memory, cancelled.
 Result<BenchResult> run_bench_plan(const LlavaModel& model, const BenchPlan& plan,
+                                   const std::vector<PruneSetting>& settings,
                                    const std::atomic<bool>* cancel);
 
 }  // namespace fovea::app

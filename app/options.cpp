@@ -94,6 +94,8 @@ CLI::App& declare_bench(CLI::App& app, BenchOptions& options) {
                   "Tokens decoded after the prompt (default 32)")
       ->check(whole_number(1, 100'000))
       ->type_name("N");
+  options.prune.several = true;
+  add_prune_options(command, options.prune);
   add_compute_options(command, options.model);
   add_json_option(command, options.output);
   add_talk_options(command, options.output);
@@ -287,6 +289,7 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(check_json_target(inspect.output, chosen));
     line.command = inspect;
   } else if (chosen == "bench") {
+    FOVEA_CHECK(read_prune_settings(bench.prune));
     FOVEA_CHECK(check_json_target(bench.output, chosen));
     line.command = bench;
   } else if (chosen == "eval") {

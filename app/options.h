@@ -69,6 +69,7 @@ struct BenchOptions {
   std::string shape;
   ModelOptions model;  // its folder is not used: weights are random
   OutputOptions output;
+  PruneOptions prune;  // beside the unpruned run, which is always made
   int repeat = 5;
   std::int64_t prompt_tokens = 0;  // 0: 35 of text, the picture's, 29 of text; 640 without a tower
   int new_tokens = 32;

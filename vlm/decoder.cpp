@@ -149,10 +149,16 @@ Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state
 }
 
 std::vector<std::array<std::int64_t, 3>> Decoder::prefill_products(std::int64_t tokens) const {
+  return prefill_products(std::vector<std::int64_t>(impl_->blocks.size(), tokens));
+}
+
+std::vector<std::array<std::int64_t, 3>> Decoder::prefill_products(
+    std::span<const std::int64_t> entering) const {
   std::vector<std::array<std::int64_t, 3>> products;
   for (std::size_t layer = 0; layer < impl_->blocks.size(); ++layer) {
     const DecoderBlock& block = impl_->blocks[layer];
     // Past the keys and values, the last layer runs for the last row only.
+    const std::int64_t tokens = entering[layer];
     const std::int64_t rows = layer + 1 < impl_->blocks.size() ? tokens : 1;
     products.push_back({tokens, block.qkv.inputs(), block.qkv.outputs()});
     products.push_back({rows, block.output.inputs(), block.output.outputs()});

@@ -111,6 +111,9 @@ class Decoder {
   /// {rows, inputs, outputs} of every matrix product of a prefill of n tokens, and of one decode
   /// step, for the bench's floor.
   std::vector<std::array<std::int64_t, 3>> prefill_products(std::int64_t tokens) const;
+  /// The same of a pruned prefill. entering: tokens that enter each layer, one number a layer.
+  std::vector<std::array<std::int64_t, 3>> prefill_products(
+      std::span<const std::int64_t> entering) const;
   std::vector<std::array<std::int64_t, 3>> decode_products() const;
   /// Bytes of weights one decode step reads.
   std::size_t weight_bytes() const;
