@@ -58,18 +58,80 @@ void declare_vit(CLI::App& calibrate, CalibrateVitOptions& options) {
   add_talk_options(command, options.output);
 }
 
+void declare_exit(CLI::App& calibrate, CalibrateExitOptions& options) {
+  CLI::App& command = *calibrate.add_subcommand(
+      "exit",
+      "The threshold of --exit-threshold at which a guide answers a share of sample questions "
+      "itself; the large model does not run");
+  command.add_option("--guide", options.model.model, "Folder of the small model")
+      ->required()
+      ->check(non_empty("the guide's folder"))
+      ->type_name("DIR");
+  command
+      .add_option("--questions", options.questions,
+                  "JSON lines: question_id, image, text; not those that will be evaluated")
+      ->required()
+      ->check(non_empty("the file's name"))
+      ->type_name("FILE");
+  command
+      .add_option("--image-folder", options.image_folder,
+                  "Where the pictures are (default: images/ beside the questions, or their folder)")
+      ->check(non_empty("the folder's name"))
+      ->type_name("DIR");
+  command.add_option("--share", options.share, "Share of the questions that shall exit, 0 to 1")
+      ->required()
+      ->check(in_range(0, 1))
+      ->type_name("F");
+  command.add_option("--out", options.out, "File for the threshold and what it was made from")
+      ->required()
+      ->check(non_empty("the file's name"))
+      ->type_name("FILE.json");
+  command
+      .add_option("--exit-by", options.exit_by,
+                  "What is held against the threshold: score (the default) or confidence")
+      ->check(one_of({"score", "confidence"}))
+      ->type_name("WHAT");
+  command.add_option("--limit", options.limit, "Only the first N questions")
+      ->check(whole_number(1, 1'000'000'000))
+      ->type_name("N");
+  command
+      .add_option("--max-new-tokens", options.max_new_tokens,
+                  "Longest answer, in tokens (default 128)")
+      ->check(whole_number(1, 1'000'000))
+      ->type_name("N");
+  command
+      .add_option("--template", options.chat_template,
+                  "Chat template by name, instead of the guide's own")
+      ->check(non_empty("the template's name"))
+      ->type_name("NAME");
+  command
+      .add_option("--image-aspect", options.image_aspect,
+                  "A picture that is not square: crop its centre, or pad it (default: the guide's "
+                  "own choice)")
+      ->check(one_of({"pad", "crop"}))
+      ->type_name("MODE");
+  add_compute_options(command, options.model);
+  add_json_option(command, options.output);
+  add_talk_options(command, options.output);
+}
+
 }  // namespace
 
-CLI::App& declare_calibrate(CLI::App& app, CalibrateVitOptions& vit) {
+CLI::App& declare_calibrate(CLI::App& app, CalibrateOptions& options) {
   CLI::App& command =
       *app.add_subcommand("calibrate", "Find settings of a method from sample data");
   command.require_subcommand(1);
-  declare_vit(command, vit);
+  declare_vit(command, options.vit);
+  declare_exit(command, options.exit);
   return command;
 }
 
-Status check_calibrate(const CalibrateVitOptions& vit) {
-  return check_json_target(vit.output, "calibrate vit");
+Status check_calibrate(const CalibrateVitOptions& options) {
+  return check_json_target(options.output, "calibrate vit");
+}
+
+Status check_calibrate(const CalibrateExitOptions& options) {
+  return check_json_target(options.output, "calibrate exit");
 }
 
 }  // namespace fovea::app

@@ -23,8 +23,29 @@ struct CalibrateVitOptions {
   std::int64_t batch = 16;
 };
 
-CLI::App& declare_calibrate(CLI::App& app, CalibrateVitOptions& vit);
+/// fovea calibrate exit: the threshold at which a guide answers a share of sample questions itself.
+struct CalibrateExitOptions {
+  ModelOptions model;  // its folder is the guide's
+  OutputOptions output;
+  std::string questions;
+  std::string image_folder;  // empty: as for eval
+  std::string out;           // the file with the threshold
+  double share = 0;
+  std::string exit_by = "score";
+  std::int64_t limit = 0;  // 0: all
+  int max_new_tokens = 128;
+  std::string chat_template;  // built-in name; empty: recognised from the guide
+  std::string image_aspect;   // pad, crop, or empty: what the guide says
+};
+
+struct CalibrateOptions {
+  CalibrateVitOptions vit;
+  CalibrateExitOptions exit;
+};
+
+CLI::App& declare_calibrate(CLI::App& app, CalibrateOptions& options);
 /// Errors: usage.
-Status check_calibrate(const CalibrateVitOptions& vit);
+Status check_calibrate(const CalibrateVitOptions& options);
+Status check_calibrate(const CalibrateExitOptions& options);
 
 }  // namespace fovea::app

@@ -36,6 +36,9 @@ int run(const ClassifyOptions& options) {
 int run(const CalibrateVitOptions& options) {
   return run_calibrate_vit(options);
 }
+int run(const CalibrateExitOptions& options) {
+  return run_calibrate_exit(options);
+}
 
 }  // namespace
 

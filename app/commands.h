@@ -13,6 +13,7 @@ int run_eval(const EvalOptions& options);
 int run_heatmap(const HeatmapOptions& options);
 int run_classify(const ClassifyOptions& options);
 int run_calibrate_vit(const CalibrateVitOptions& options);
+int run_calibrate_exit(const CalibrateExitOptions& options);
 
 /// Parses the line and runs its command. Nothing escapes as an exception.
 int run_command_line(int argc, const char* const* argv);

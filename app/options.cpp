@@ -228,12 +228,11 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
   EvalOptions eval;
   HeatmapOptions heatmap;
   ClassifyOptions classify;
-  CalibrateVitOptions calibrate_vit;
-  const std::array commands{
-      &declare_ask(app, ask),           &declare_chat(app, chat),
-      &declare_inspect(app, inspect),   &declare_bench(app, bench),
-      &declare_eval(app, eval),         &declare_heatmap(app, heatmap),
-      &declare_classify(app, classify), &declare_calibrate(app, calibrate_vit)};
+  CalibrateOptions calibrate;
+  const std::array commands{&declare_ask(app, ask),           &declare_chat(app, chat),
+                            &declare_inspect(app, inspect),   &declare_bench(app, bench),
+                            &declare_eval(app, eval),         &declare_heatmap(app, heatmap),
+                            &declare_classify(app, classify), &declare_calibrate(app, calibrate)};
 
   if (!arguments.empty() && !arguments.front().empty() && arguments.front().front() != '-') {
     const auto named = [&](const CLI::App* c) { return c->get_name() == arguments.front(); };
@@ -300,8 +299,13 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(check_classify(classify));
     line.command = classify;
   } else if (chosen == "calibrate") {
-    FOVEA_CHECK(check_calibrate(calibrate_vit));
-    line.command = calibrate_vit;
+    const auto take = [&](const auto& options) -> Status {
+      FOVEA_CHECK(check_calibrate(options));
+      line.command = options;
+      return {};
+    };
+    const bool exit = app.get_subcommand("calibrate")->got_subcommand("exit");
+    FOVEA_CHECK(exit ? take(calibrate.exit) : take(calibrate.vit));
   } else {
     FOVEA_CHECK(check_heatmap(heatmap, chosen));
     FOVEA_CHECK(read_prune_settings(heatmap.ask.prune));

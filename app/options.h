@@ -80,8 +80,9 @@ struct InspectOptions {
   OutputOptions output;
 };
 
-using Command = std::variant<AskOptions, ChatOptions, InspectOptions, BenchOptions, EvalOptions,
-                             HeatmapOptions, ClassifyOptions, CalibrateVitOptions>;
+using Command =
+    std::variant<AskOptions, ChatOptions, InspectOptions, BenchOptions, EvalOptions, HeatmapOptions,
+                 ClassifyOptions, CalibrateVitOptions, CalibrateExitOptions>;
 
 /// Either a command to run, or a text that was asked for (--help, --version).
 struct ParsedLine {

@@ -142,11 +142,10 @@ std::shared_ptr<GuideReport> GuidedSession::report_on(Answer answer,
   auto report = std::make_shared<GuideReport>();
   const Introspection& found = *answer.introspection;
   report->model = guide_model_;
-  report->confidence = answer_confidence(found.step_maxima);
-  if (!found.reread.empty()) {
-    report->consistency = answer_consistency(found.reread);
-    report->score = exit_score(report->confidence, *report->consistency);
-  }
+  const AnswerScores scores = score_answer(found);
+  report->confidence = scores.confidence;
+  report->consistency = scores.consistency;
+  report->score = scores.score;
   switch (sgl_.exit_by) {
     case ExitBy::score:
       report->decisive = *report->score;

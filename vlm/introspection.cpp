@@ -39,6 +39,16 @@ double exit_score(double confidence, double consistency) {
   return 0.5 * (confidence + consistency);
 }
 
+AnswerScores score_answer(const Introspection& found) {
+  AnswerScores scores;
+  scores.confidence = answer_confidence(found.step_maxima);
+  if (!found.reread.empty()) {
+    scores.consistency = answer_consistency(found.reread);
+    scores.score = exit_score(scores.confidence, *scores.consistency);
+  }
+  return scores;
+}
+
 double largest_probability(std::span<const float> logits) {
   return std::exp(*std::max_element(logits.begin(), logits.end()) - log_sum_exp(logits));
 }

@@ -32,6 +32,13 @@ struct Introspection {
   std::uint64_t fingerprint = 0;  // of the prompt
 };
 
+/// What the two passes say together.
+struct AnswerScores {
+  double confidence = 0;
+  std::optional<double> consistency, score;  // none without a consistency pass
+};
+AnswerScores score_answer(const Introspection& found);
+
 /// Geometric mean of the step maxima; 0 for none.
 double answer_confidence(std::span<const double> step_maxima);
 /// Product of the probabilities, not normalised by length: long answers score low, as published.
