@@ -30,8 +30,10 @@ Result<double> exit_value(const CalibrateExitOptions& options, Session& session,
   if (item.error) return *item.error;
   Question question;
   question.text = item.text;
-  FOVEA_TRY(question.images, load_pictures({(folder / item.image).string()}));
-  question.sampling.max_new_tokens = options.max_new_tokens;
+  std::vector<std::string> files;
+  for (const std::string& image : item.images) files.push_back((folder / image).string());
+  FOVEA_TRY(question.images, load_pictures(files));
+  question.sampling = sampling_options(options.generation);
   question.sampling.min_new_tokens = 1;  // as a guide is asked
   IntrospectionRequest request;
   const bool by_score = options.exit_by == "score";
@@ -99,10 +101,7 @@ int run_calibrate_exit(const CalibrateExitOptions& options) {
   if (!load) return report_error(load.error(), Blame::model);
   const auto guide = load_model(options.model);
   if (!guide) return report_error(guide.error(), Blame::model);
-  GenerationOptions generation;
-  generation.chat_template = options.chat_template;
-  generation.image_aspect = options.image_aspect;
-  const auto session = create_session(*guide, load->threads, generation, {});
+  const auto session = create_session(*guide, load->threads, options.generation, {});
   if (!session) return report_error(session.error(), Blame::model);
 
   const auto scored = score_all(options, **session, *items);

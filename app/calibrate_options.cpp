@@ -94,22 +94,7 @@ void declare_exit(CLI::App& calibrate, CalibrateExitOptions& options) {
   command.add_option("--limit", options.limit, "Only the first N questions")
       ->check(whole_number(1, 1'000'000'000))
       ->type_name("N");
-  command
-      .add_option("--max-new-tokens", options.max_new_tokens,
-                  "Longest answer, in tokens (default 128)")
-      ->check(whole_number(1, 1'000'000))
-      ->type_name("N");
-  command
-      .add_option("--template", options.chat_template,
-                  "Chat template by name, instead of the guide's own")
-      ->check(non_empty("the template's name"))
-      ->type_name("NAME");
-  command
-      .add_option("--image-aspect", options.image_aspect,
-                  "A picture that is not square: crop its centre, or pad it (default: the guide's "
-                  "own choice)")
-      ->check(one_of({"pad", "crop"}))
-      ->type_name("MODE");
+  add_generation_options(command, options.generation);
   add_compute_options(command, options.model);
   add_json_option(command, options.output);
   add_talk_options(command, options.output);

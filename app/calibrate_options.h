@@ -27,15 +27,13 @@ struct CalibrateVitOptions {
 struct CalibrateExitOptions {
   ModelOptions model;  // its folder is the guide's
   OutputOptions output;
+  GenerationOptions generation;
   std::string questions;
   std::string image_folder;  // empty: as for eval
   std::string out;           // the file with the threshold
   double share = 0;
   std::string exit_by = "score";
   std::int64_t limit = 0;  // 0: all
-  int max_new_tokens = 128;
-  std::string chat_template;  // built-in name; empty: recognised from the guide
-  std::string image_aspect;   // pad, crop, or empty: what the guide says
 };
 
 struct CalibrateOptions {

@@ -63,6 +63,7 @@ struct EvalOptions {
   int resamples = 1000;
   std::string answers, csv, plot;  // files; empty: not written
   bool resume = false;
+  bool guide_both = false;  // the large model answers even where the guide's answer is taken
 };
 
 struct BenchOptions {

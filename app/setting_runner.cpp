@@ -13,7 +13,7 @@ Result<Answer> SettingRunner::ask(const PruneSetup& setup, Question question,
 Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,
                                           int threads, const GenerationOptions& options,
                                           const std::vector<PruneSetting>& settings,
-                                          std::shared_ptr<const LlavaModel> guide) {
+                                          std::shared_ptr<const LlavaModel> guide, bool run_both) {
   std::vector<PruneSetup> setups;
   for (const PruneSetting& setting : settings) {
     FOVEA_TRY(PruneSetup setup, make_prune_setup(setting, *model));
@@ -21,7 +21,7 @@ Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel
   }
   FOVEA_TRY(auto session, create_session(model, threads, options, {}));
   for (PruneSetup& setup : setups) {
-    FOVEA_CHECK(attach_guide(setup, {guide, threads, options.chat_template}, *session));
+    FOVEA_CHECK(attach_guide(setup, {guide, threads, options.chat_template, run_both}, *session));
   }
   return SettingRunner(std::move(session), std::move(setups));
 }

@@ -33,11 +33,12 @@ class SettingRunner {
   std::vector<PruneSetup> setups_;
 };
 
-/// `guide`: of settings that need one; null: none. Errors: those of make_prune_setup(),
-/// Session::create() and attach_guide().
+/// `guide`: of settings that need one; null: none. run_both as in GuideOptions. Errors: those of
+/// make_prune_setup(), Session::create() and attach_guide().
 Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,
                                           int threads, const GenerationOptions& options,
                                           const std::vector<PruneSetting>& settings,
-                                          std::shared_ptr<const LlavaModel> guide);
+                                          std::shared_ptr<const LlavaModel> guide,
+                                          bool run_both = false);
 
 }  // namespace fovea::app

@@ -1,5 +1,6 @@
 #include "vlm/guided_session.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "vlm/model_shapes.h"

@@ -47,6 +47,7 @@ std::string fingerprint(const EvalOptions& options, const LlavaModel& model,
   text += setting != nullptr ? setting->request.name : "control " + name;
   if (setting != nullptr && setting->needs_guide() && guide != nullptr) {
     text += "\n" + guide->config().model_id + "\n" + guide->sha256();
+    if (options.guide_both) text += "\nboth";
   }
   if (setting != nullptr) {
     for (const auto& [key, value] : setting->choices) text += "\n" + key + "=" + value;
@@ -132,7 +133,7 @@ int run_eval(const EvalOptions& options) {
   const auto guide = load_guide(options.prune, options.model);
   if (!guide) return report_error(guide.error(), Blame::model);
   auto runner = make_setting_runner(*model, load->threads, options.generation,
-                                    options.prune.settings, *guide);
+                                    options.prune.settings, *guide, options.guide_both);
   if (!runner) return report_error(runner.error());
   if (options.output.verbose) print_model_notes(runner->session());
 

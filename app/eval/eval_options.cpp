@@ -80,6 +80,13 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
   add_prune_options(command, options.prune);
+  command
+      .add_flag("--guide-both", options.guide_both,
+                "Run the large model even where the guide's answer is taken, so that the answers "
+                "file tells what every other threshold would have given")
+      ->needs("--guide")
+      ->needs("--answers")
+      ->group("Guide (SGL)");
   add_json_option(command, options.output);
   add_talk_options(command, options.output);
 }

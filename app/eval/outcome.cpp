@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "app/report.h"
+#include "app/text.h"
 #include "pruning/debias.h"
 #include "vlm/guided_session.h"
 
@@ -102,6 +103,27 @@ Json optional_json(const std::optional<double>& value) {
   return value ? Json(*value) : Json();
 }
 
+Json guide_outcome(const GuideReport& guide, const Label& label) {
+  Json json = Json::object();
+  json.set("text", trimmed(guide.answer.text));
+  json.set("right", answer_score(guide.answer.text, label) >= 1.0);
+  json.set("confidence", guide.confidence);
+  json.set("consistency", optional_json(guide.consistency));
+  json.set("score", optional_json(guide.score));
+  json.set("exit_value", guide.decisive);
+  json.set("first_token_ms", rounded_ms(guide.answer.timings.first_token));
+  json.set("total_ms", rounded_ms(guide.answer.timings.total));
+  json.set("consistency_ms", rounded_ms(guide.answer.introspection->consistency_ms));
+  if (guide.model_answer != nullptr) {
+    const Answer& model = *guide.model_answer;
+    json.set("model_text", trimmed(model.text));
+    json.set("model_right", answer_score(model.text, label) >= 1.0);
+    json.set("model_first_token_ms", rounded_ms(model.timings.first_token));
+    json.set("model_total_ms", rounded_ms(model.timings.total));
+  }
+  return json;
+}
+
 }  // namespace
 
 Outcome outcome_of(const Answer& answer, const EvalItem& item, int layers) {
@@ -118,6 +140,7 @@ Outcome outcome_of(const Answer& answer, const EvalItem& item, int layers) {
   outcome.first_token_ms = answer.timings.first_token;
   outcome.total_ms = answer.timings.total;
   if (answer.guide != nullptr) {
+    outcome.guide = guide_outcome(*answer.guide, item.label);
     outcome.guide_entering = answer.guide->entering;
     outcome.exited = answer.guide->exited;
   }
@@ -149,6 +172,7 @@ Json outcome_metadata(const Outcome& outcome) {
   metadata.set("total_ms", rounded_ms(outcome.total_ms));
   metadata.set("guide_entering", optional_json(outcome.guide_entering));
   metadata.set("exited", outcome.exited);
+  metadata.set("guide", outcome.guide);
   metadata.set("evidence_kept", optional_json(outcome.evidence_kept));
   metadata.set("evidence_kept_last", optional_json(outcome.evidence_kept_last));
   metadata.set("padding_share", optional_json(outcome.padding_share));
@@ -179,6 +203,7 @@ std::optional<Outcome> outcome_from_line(const Json& line, const Label& label) {
   }
   const Json* exited = metadata->find("exited");
   outcome.exited = exited != nullptr && exited->is_bool() && exited->as_bool();
+  if (const Json* guide = metadata->find("guide")) outcome.guide = *guide;
   outcome.visual = static_cast<std::int64_t>(number(*metadata, "visual_tokens").value_or(0));
   outcome.equivalent = number(*metadata, "equivalent").value_or(0);
   outcome.entering_mean = number(*metadata, "entering_mean").value_or(0);

@@ -30,6 +30,11 @@ struct Outcome {
   /// What a guide's work is worth, in visual tokens entering every layer; none without a guide.
   std::optional<double> guide_entering;
   bool exited = false;  // a guide's answer was taken
+  /// What the answers file tells of a guide, so that other thresholds can be tried afterwards:
+  /// {"text", "right", "confidence", "consistency", "score", "exit_value", "first_token_ms",
+  /// "total_ms", "consistency_ms"} and, where the large model ran, its {"model_text",
+  /// "model_right", "model_first_token_ms", "model_total_ms"} without the guide; else null.
+  Json guide;
 
   /// Share of the evidence that entered the layers behind the first cut, on average, and that was
   /// there after the last cut; 1 where nothing was cut. None without evidence.

@@ -120,6 +120,18 @@ TEST(Guide, own_layers_and_budgets_apply_to_sgl_too) {
   EXPECT_NEAR(at(solved, {"visual_tokens", "entering_mean"}).as_double(), 300, 1);
 }
 
+TEST(Guide, debiasing_applies_to_its_ranking) {
+  const auto kept = [](std::vector<std::string> more) {
+    more.insert(more.end(), {"--json", "--guide-ratio", "0.2"});
+    const auto stages = at(json_of(guided(more)), {"visual_tokens", "stages"}).as_array();
+    EXPECT_EQ(stages.size(), 1U);
+    return stages.empty() ? std::string() : at(stages[0], {"kept"}).dump();
+  };
+  const std::string plain = kept({});
+  EXPECT_EQ(kept({}), plain);
+  EXPECT_NE(kept({"--debias", "0.3"}), plain);
+}
+
 TEST(Guide, what_contradicts_itself_is_refused_before_anything_is_loaded) {
   const auto refused = [](const CommandResult& result, const std::string& said) {
     EXPECT_EQ(result.exit_code, 2) << result.err;
