@@ -15,6 +15,7 @@
 #include "app/report.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
+#include "pruning/exit_calibration_file.h"
 #include "vlm/exit_calibration.h"
 
 namespace fovea::app {
@@ -73,25 +74,6 @@ Result<Scored> score_all(const CalibrateExitOptions& options, Session& session,
   return scored;
 }
 
-Json calibration_json(const CalibrateExitOptions& options, const ExitThreshold& found,
-                      const Scored& scored, const LlavaModel& guide) {
-  Json json = Json::object();
-  json.set("kind", "exit");
-  json.set("exit_by", options.exit_by);
-  json.set("threshold", found.threshold);
-  json.set("share_wanted", options.share);
-  json.set("share", found.share);
-  json.set("questions", scored.values.size());
-  json.set("failed", scored.errors.size());
-  Json model = Json::object();
-  model.set("id", guide.config().model_id);
-  const std::string digest = guide.sha256();
-  model.set("sha256", digest.empty() ? Json() : Json(digest));
-  json.set("guide", std::move(model));
-  json.set("version", version());
-  return json;
-}
-
 }  // namespace
 
 int run_calibrate_exit(const CalibrateExitOptions& options) {
@@ -110,12 +92,26 @@ int run_calibrate_exit(const CalibrateExitOptions& options) {
   const auto found = calibrate_exit(scored->values, options.share);
   if (!found) return report_error(found.error());
 
-  const Json json = calibration_json(options, *found, *scored, **guide);
-  if (const auto written = write_file_atomically(options.out, json.dump(1) + "\n"); !written) {
+  ExitCalibration calibration;
+  calibration.exit_by = options.exit_by == "confidence" ? ExitBy::confidence : ExitBy::score;
+  calibration.threshold = found->threshold;
+  calibration.share_wanted = options.share;
+  calibration.share = found->share;
+  calibration.questions = scored->values.size();
+  calibration.guide = (*guide)->config().model_id;
+  calibration.guide_sha256 = (*guide)->sha256();
+  const std::string text = to_json(calibration);
+  if (const auto written = write_file_atomically(options.out, text); !written) {
     return report_error(written.error());
   }
-  if (const auto written = write_json(options.output, json); !written) {
-    return report_error(written.error());
+  if (options.output.json) {
+    auto json = parse_json(text);
+    if (!json) return report_error(json.error());
+    json->set("failed", static_cast<std::int64_t>(scored->errors.size()));
+    json->set("version", version());
+    if (const auto written = write_json(options.output, *json); !written) {
+      return report_error(written.error());
+    }
   }
   if (!options.output.json_on_stdout()) {
     print_text("wrote " + options.out + "\n");

@@ -148,7 +148,8 @@ constexpr std::array<Key, 10> kKeys{{
     {"positions", "--prune-", "MODE",
      "Positions after a cut: original or compact (default: the method's own)", set_positions},
     {"seed", "--prune-", "N", "Seed of methods that draw by lot (default 0)", set_seed},
-    {"config", "--prune-", "FILE", "Calibration file of a method that needs one (fitprune)",
+    {"config", "--prune-", "FILE",
+     "Calibration file of a method that reads one: a recipe (fitprune), an exit threshold (sgl)",
      set_config},
     {"debias", "--", "WEIGHTS",
      "Take the trend by index out of the scores: sigma of exp(-sigma i/(L-1)), a FILE.npy of L "

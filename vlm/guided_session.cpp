@@ -114,6 +114,14 @@ Result<std::unique_ptr<GuidedSession>> GuidedSession::create(
   std::unique_ptr<GuidedSession> guided(
       new GuidedSession(session, std::move(guide), std::move(options)));
   FOVEA_TRY(guided->sgl_, read_sgl_options(guided->options_.prune));
+  const std::string& calibrated = guided->sgl_.guide_sha256;
+  if (!calibrated.empty() && calibrated != guided->guide_model_->sha256()) {
+    return make_error(ErrorCode::usage,
+                      "the exit threshold was calibrated for another guide than " +
+                          guided->guide_model_->config().model_id)
+        .in_field("--prune-config")
+        .with_remedy("Calibrate this one with `fovea calibrate exit`");
+  }
   FOVEA_TRY(guided->policy_, Sgl::make(guided->options_.prune));
   SessionOptions own;
   own.threads = guided->options_.threads;

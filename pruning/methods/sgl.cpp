@@ -6,6 +6,8 @@
 #include <iterator>
 #include <sstream>
 
+#include "pruning/exit_calibration_file.h"
+
 namespace fovea {
 
 namespace {
@@ -93,6 +95,12 @@ Result<SglOptions> read_sgl_options(const MethodRequest& request) {
             choice_option(request, "exit-by", {"score", "confidence", "random"}));
   if (by == "confidence") options.exit_by = ExitBy::confidence;
   if (by == "random") options.exit_by = ExitBy::random;
+  if (!request.config.empty() && !request.options.contains("exit-by") && !options.exit_threshold) {
+    FOVEA_TRY(const ExitCalibration calibration, read_exit_calibration(request.config));
+    options.exit_by = calibration.exit_by;
+    options.exit_threshold = calibration.threshold;
+    options.guide_sha256 = calibration.guide_sha256;
+  }
   return options;
 }
 

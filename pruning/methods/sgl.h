@@ -35,10 +35,13 @@ struct SglOptions {
   RowSet rows = RowSet::text;
   ExitBy exit_by = ExitBy::score;
   std::optional<double> exit_threshold;  // exits where the deciding number is above; none: never
+  /// Weights of the guide that the threshold was calibrated for; empty: nobody says.
+  std::string guide_sha256;
 };
 
-/// Reads guide-layer, guide-ratio, guide-rows, exit-by and exit-threshold. Errors: usage for what
-/// is no fraction or no number.
+/// Reads guide-layer, guide-ratio, guide-rows, exit-by and exit-threshold; a calibration file
+/// (exit_calibration_file.h) says the last two where the options say neither. Errors: usage for
+/// what is no fraction or no number, those of read_exit_calibration().
 Result<SglOptions> read_sgl_options(const MethodRequest& request);
 
 /// Says how the cut of a request comes about on a model: "before layer int(0.4 x 12) keep int(0.4 x

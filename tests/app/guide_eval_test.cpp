@@ -162,13 +162,19 @@ TEST_F(GuideEval, a_calibrated_threshold_gives_the_share_it_was_made_for) {
   ASSERT_TRUE(written);
   const auto file = parse_json(*written);
   ASSERT_TRUE(file);
-  EXPECT_EQ(file->dump(), found.dump());
-
-  std::ostringstream threshold;
-  threshold.precision(17);
-  threshold << at(found, {"threshold"}).as_double();
-  const Json run = only_run(eval(10, {"--exit-threshold", threshold.str(), "--json"}));
+  EXPECT_EQ(at(*file, {"threshold"}).dump(), at(found, {"threshold"}).dump());
+  const Json run = only_run(eval(10, {"--prune-config", folder_ / "exit.json", "--json"}));
   EXPECT_NEAR(at(run, {"exit_rate"}).as_double(), at(found, {"share"}).as_double(), 1e-9);
+}
+
+TEST_F(GuideEval, a_threshold_of_another_guide_is_refused) {
+  const CommandResult result = run_fovea(
+      {"calibrate", "exit", "--guide", base_model(), "--questions", questions(2), "--image-folder",
+       source_path("assets/eval/images"), "--share", "0.5", "--out", folder_ / "exit.json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const CommandResult refused = eval(1, {"--prune-config", folder_ / "exit.json"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_NE(refused.err.find("another guide"), std::string::npos) << refused.err;
 }
 
 TEST_F(GuideEval, calibrating_refuses_what_makes_no_sense_and_writes_nothing) {
