@@ -418,6 +418,10 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
       FOVEA_TRY(const BlockProjection projection,
                 project_block(context, config, block, run.sequence.hidden, run.sequence.positions));
       FOVEA_TRY(attending, run.attending_rows(layer, projection));
+      if (!attending.empty() && (input.observer != nullptr || !input.last_hidden.empty())) {
+        return make_error(ErrorCode::internal,
+                          "rows that bypass an attention cannot be observed or handed out");
+      }
       options.attending = attending;
       FOVEA_CHECK(attend_block(context, config, block, projection, run.sequence.hidden, state.cache,
                                layer, options));

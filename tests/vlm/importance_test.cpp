@@ -232,6 +232,55 @@ TEST(Importance, rows_of_a_reused_prefix_are_refused_rather_than_left_out) {
   EXPECT_EQ(status.error().code, ErrorCode::internal);
 }
 
+TEST(Importance, a_plan_that_bypasses_an_attention_cannot_be_watched) {
+  const auto loaded = LoadedModel::load("gqa-saved-f32");
+  ASSERT_NE(loaded, nullptr);
+  const LlavaModel& model = *loaded->model;
+  const RandomPrompt prompt = random_prompt(model, 4, 1, 6);
+  const SequenceLayout& layout = prompt.encoded.layout;
+  // Keeps the lowest ids in layer 1's attention and lets the others skip it.
+  class Bypass final : public Policy {
+   public:
+    std::string name() const override { return "bypass"; }
+    Result<PruningPlan> plan(const SequenceLayout&, const ModelShape&) override {
+      PruningPlan plan;
+      plan.stages.push_back({.when = Hook::before_layer,
+                             .layer = 1,
+                             .keep = 4,
+                             .attention = AttentionSource::preview,
+                             .rows = {RowSet::last},
+                             .bypass = true});
+      return plan;
+    }
+    Status select(Context& context, int, StageInput&, Selection& selection) override {
+      selection.count = 4;
+      FOVEA_TRY(selection.sources, context.workspace.take(Shape{4}, DType::i32));
+      std::iota(selection.sources.as<std::int32_t>(), selection.sources.as<std::int32_t>() + 4, 0);
+      return {};
+    }
+  } policy;
+  const PruningPlan plan = *policy.plan(layout, testing::shape_of(model.config().decoder));
+  Context context;
+  Importance importance(layout, RowSet::text);
+  DecoderState state = model.decoder().new_state();
+  std::vector<float> logits(static_cast<std::size_t>(model.config().decoder.vocab_size));
+  PrefillInput input;
+  input.embeddings = prompt.embeddings.view();
+  input.layout = &layout;
+  input.policy = &policy;
+  input.plan = &plan;
+  const auto run = [&] {
+    state = model.decoder().new_state();
+    return model.decoder().prefill(context, input, state, testing::row_view(logits), nullptr,
+                                   nullptr);
+  };
+  EXPECT_TRUE(run()) << "the plan itself is a good one";
+  input.observer = &importance;
+  const Status watched = run();
+  ASSERT_FALSE(watched);
+  EXPECT_EQ(watched.error().code, ErrorCode::internal);
+}
+
 /// A model that guides itself, beside whole maps in double and a run on the tokens they choose.
 class SelfGuidedDecoder : public ::testing::TestWithParam<PositionMode> {};
 
