@@ -126,6 +126,40 @@ Status set_debias_stages(PruneSetting& setting, const std::string& value) {
   return {};
 }
 
+/// A method of the vision tower, or nothing when the name is none. Errors: those of its choices.
+Result<std::optional<MethodRequest>> read_tower_method(const std::string& written) {
+  MethodRequest request;
+  request.name = written.substr(0, written.find(':'));
+  if (find_method(request.name) == nullptr) return std::optional<MethodRequest>();
+  FOVEA_TRY(const auto policy, make_policy(request));
+  if (!policy->in_vision_tower()) return std::optional<MethodRequest>();
+  FOVEA_TRY(PruneSetting own, read_prune_setting(written, {}));
+  if (own.positions || own.tower) {
+    return make_error(ErrorCode::usage, "takes no positions and no vit-prune of its own");
+  }
+  return std::optional<MethodRequest>(std::move(own.request));
+}
+
+/// Inside a setting that ":" already divides, "@" divides the tower's.
+Status set_vit_prune(PruneSetting& setting, const std::string& value) {
+  setting.tower.reset();
+  if (value == "none") return {};
+  std::string written = value;
+  std::replace(written.begin(), written.end(), '@', ':');
+  FOVEA_TRY(auto method, read_tower_method(written));
+  if (method) {
+    setting.tower = TowerChoice{value, std::move(*method)};
+    return {};
+  }
+  auto between_blocks = read_vit_prune_setting(written);
+  if (!between_blocks) {
+    return make_error(ErrorCode::usage, "is not usable: " + between_blocks.error().message + ". " +
+                                            between_blocks.error().remedy + " (or visionzip)");
+  }
+  setting.tower = TowerChoice{value, std::move(*between_blocks)};
+  return {};
+}
+
 /// What a setting may say beside its method's own options; also declares the option of that name.
 struct Key {
   const char* name;
@@ -136,7 +170,7 @@ struct Key {
 
   std::string option() const { return std::string(prefix) + name; }
 };
-constexpr std::array<Key, 10> kKeys{{
+constexpr std::array<Key, 11> kKeys{{
     {"preset", "--prune-", "NAME",
      "Layers and counts as published, moved to this model's depth and tokens", set_preset},
     {"layers", "--prune-", "LIST", "Layers at which the method cuts, counted from 0, such as 1,3",
@@ -160,6 +194,11 @@ constexpr std::array<Key, 10> kKeys{{
      "with --debias as published for the method)",
      set_debias_padding},
     {"debias-stages", "--", "WHICH", "Debias the first cut (default) or all", set_debias_stages},
+    {"vit-prune", "--", "SETTING",
+     "Prune in the vision tower too: visionzip, or between its blocks adaptive, topk or random, "
+     "with choices as --prune takes them (adaptive:thresholds=T.json, calibrated and scaled to the "
+     "number of patches, not trained; topk:keep=0.8+0.6+0.4)",
+     set_vit_prune},
 }};
 
 // ---- Settings ----------------------------------------------------------------------------------
@@ -168,6 +207,11 @@ const Key* find_key(const std::string& name) {
   const auto found =
       std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& key) { return name == key.name; });
   return found == kKeys.end() ? nullptr : &*found;
+}
+
+/// Keys that mean something without a method of the decoder.
+bool is_of_tower(const std::string& key) {
+  return key == "vit-prune" || key == "positions";
 }
 
 bool has_option(const Method& method, const std::string& name) {
@@ -256,13 +300,9 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
   PruneSetting setting;
   setting.name = written;
   const std::string& name = parts.front();
-  if (name == "none") {
-    if (parts.size() == 1) return setting;
-    return make_error(ErrorCode::usage, "\"none\" takes no options").in_field("--prune");
-  }
   const Method* method = find_method(name);
-  if (method == nullptr) return unknown_method(name);
-  setting.request.name = name;
+  if (method == nullptr && name != "none") return unknown_method(name);
+  if (method != nullptr) setting.request.name = name;
 
   std::map<std::string, std::string> own;
   for (std::size_t i = 1; i < parts.size(); ++i) {
@@ -274,13 +314,18 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
           .in_field("--prune")
           .with_remedy("Write a setting as NAME:KEY=VALUE:KEY=VALUE");
     }
+    if (method == nullptr && !is_of_tower(key)) {
+      return make_error(ErrorCode::usage, "\"none\" takes vit-prune and positions alone")
+          .in_field("--prune");
+    }
     if (find_key(key) == nullptr && !has_option(*method, key)) return unknown_key(*method, key);
   }
   for (const auto& [key, value] : options.shared) {
-    if (!own.contains(key)) FOVEA_CHECK(set_prune_key(setting, key, value));
+    const bool applies = method != nullptr || is_of_tower(key);
+    if (applies && !own.contains(key)) FOVEA_CHECK(set_prune_key(setting, key, value));
   }
   for (const auto& [key, value] : options.method_options) {
-    if (has_option(*method, key)) own.emplace(key, value);
+    if (method != nullptr && has_option(*method, key)) own.emplace(key, value);
   }
   for (const auto& [key, value] : own) {
     if (find_key(key) == nullptr) {
@@ -290,6 +335,7 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
       return make_error(ErrorCode::usage, key + " " + set.error().message).in_field("--prune");
     }
   }
+  if (method == nullptr) return setting;
   FOVEA_CHECK(add_debiasing(setting));
   FOVEA_CHECK(make_policy(setting.request));  // values of the method's own options
   return setting;
@@ -334,7 +380,8 @@ Status read_prune_settings(PruneOptions& options) {
   options.settings.clear();
   if (!options.guide.empty() && options.written.empty()) options.written = {"sgl"};
   std::set<std::string> names;
-  for (const std::string& written : options.written) {
+  const std::vector<std::string> unpruned{"none"};
+  for (const std::string& written : options.written.empty() ? unpruned : options.written) {
     const auto each =
         options.several ? expanded(written, options) : std::vector<std::string>{written};
     for (const std::string& one : each) {
@@ -347,7 +394,6 @@ Status read_prune_settings(PruneOptions& options) {
       options.settings.push_back(std::move(setting));
     }
   }
-  if (options.settings.empty()) options.settings.emplace_back();
 
   const auto any = [&](auto&& holds) {
     return std::any_of(options.settings.begin(), options.settings.end(), holds);
@@ -363,9 +409,13 @@ Status read_prune_settings(PruneOptions& options) {
         .in_field("--guide")
         .with_remedy("Leave out --prune, or --guide");
   }
-  if (!options.shared.empty() && !any([](const PruneSetting& s) { return s.prunes(); })) {
+  for (const auto& [key, value] : options.shared) {
+    if (any([&](const PruneSetting& s) { return s.prunes() || (s.tower && is_of_tower(key)); }) ||
+        (key == "vit-prune" && value == "none")) {
+      continue;
+    }
     return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
-        .in_field(find_key(options.shared.begin()->first)->option())
+        .in_field(find_key(key)->option())
         .with_remedy("Name a method with --prune");
   }
   for (const auto& [key, value] : options.method_options) {

@@ -6,8 +6,10 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
+#include "app/vit_prune_options.h"
 #include "kernels/base/error.h"
 #include "pruning/debias.h"
 #include "pruning/method.h"
@@ -24,6 +26,13 @@ struct DebiasChoice {
   bool padding_said = false, stages_said = false;
 };
 
+/// Pruning in the vision tower beside the method's own: a method that acts there, or a way of
+/// pruning between the tower's blocks.
+struct TowerChoice {
+  std::string name;  // as it was written
+  std::variant<MethodRequest, VitPruneSetting> choice;
+};
+
 /// One setting, checked as far as that goes without a model and a prompt.
 struct PruneSetting {
   std::string name = "none";              // as it was written: what tables and JSON call it
@@ -32,6 +41,7 @@ struct PruneSetting {
   DebiasChoice debias;                    // already in request.adjustments
   /// Everything that was said about it, shared options included: KEY and VALUE.
   std::map<std::string, std::string> choices;
+  std::optional<TowerChoice> tower;  // none: the vision tower runs whole
 
   bool prunes() const { return !request.name.empty(); }
   /// A small model must answer first.

@@ -1,15 +1,33 @@
 #include "app/prune_setup.h"
 
 #include "app/model_folder.h"
+#include "vision/adaptive_tower.h"
 
 namespace fovea::app {
 
-Result<PruneSetup> make_prune_setup(const PruneSetting& setting, const LlavaModel&) {
+namespace {
+
+Result<std::shared_ptr<TowerPruner>> make_tower(const TowerChoice& tower, const LlavaModel& model) {
+  if (const auto* request = std::get_if<MethodRequest>(&tower.choice)) {
+    FOVEA_TRY(auto policy, make_policy(*request));
+    return tower_pruner(std::move(policy));
+  }
+  FOVEA_TRY(VitPruneSetup setup,
+            make_vit_prune_setup(std::get<VitPruneSetting>(tower.choice), model.vision()));
+  return adaptive_tower_pruner(std::move(*setup.settings), tower.name);
+}
+
+}  // namespace
+
+Result<PruneSetup> make_prune_setup(const PruneSetting& setting, const LlavaModel& model) {
   PruneSetup setup;
   setup.setting = setting;
   setup.positions = setting.positions;
   if (setting.prunes()) {
     FOVEA_TRY(setup.policy, make_policy(setting.request));
+  }
+  if (setting.tower && model.has_vision()) {
+    FOVEA_TRY(setup.tower, make_tower(*setting.tower, model));
   }
   return setup;
 }
@@ -35,6 +53,7 @@ Status attach_guide(PruneSetup& setup, const GuideSetup& guide, Session& session
 
 Result<Answer> ask(const PruneSetup& setup, Session& session, const Question& question,
                    const TextCallback& on_text, const std::atomic<bool>* cancel) {
+  session.prune_tower_with(setup.tower);
   if (setup.guided != nullptr) return setup.guided->ask(question, on_text, cancel);
   session.prune_with(setup.policy, setup.positions);
   return session.ask(question, on_text, cancel);

@@ -14,6 +14,7 @@ struct PruneSetup {
   PruneSetting setting;
   std::shared_ptr<Policy> policy;         // null: no pruning; serves one session at a time
   std::optional<PositionMode> positions;  // none: the policy's own
+  std::shared_ptr<TowerPruner> tower;     // null: the vision tower runs whole
   std::shared_ptr<GuidedSession> guided;  // sgl's, from attach_guide() on; null: no guide
 };
 

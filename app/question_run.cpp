@@ -53,6 +53,7 @@ Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel
   SessionOptions session;
   session.policy = prune.policy;
   session.positions = prune.positions;
+  session.tower = prune.tower;
   session.threads = threads;
   session.chat_template = options.chat_template;
   if (options.image_aspect == "pad") session.aspect = AspectMode::pad;

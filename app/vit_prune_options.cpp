@@ -195,28 +195,29 @@ Result<VitPruneSetting> read_setting(const std::string& written,
 }
 
 /// The line's thresholds, its file's or the checkpoint's, with their blocks.
-Result<VitThresholds> find_thresholds(const VitPruneSetting& setting, const VitClassifier& model,
-                                      std::string& from) {
-  const VitConfig& config = model.config().vit;
+Result<VitThresholds> find_thresholds(const VitPruneSetting& setting, const VitEncoder& encoder,
+                                      const WeightFiles* checkpoint, std::string& from) {
   VitThresholds found;
   if (!setting.thresholds.empty()) {
     from = "command line";
     found.thresholds = setting.thresholds;
-    found.blocks =
-        setting.blocks.empty() ? default_vit_cuts(static_cast<int>(config.layers)) : setting.blocks;
+    found.blocks = setting.blocks.empty() ? default_vit_cuts(encoder.run_layers()) : setting.blocks;
   } else if (!setting.thresholds_file.empty()) {
     from = setting.thresholds_file;
     FOVEA_TRY(found, read_vit_thresholds(setting.thresholds_file));
     if (!setting.blocks.empty()) found.blocks = setting.blocks;
   } else {
     from = "checkpoint";
-    FOVEA_TRY(std::optional<VitThresholds> own,
-              checkpoint_vit_thresholds(model.weights(), config, setting.blocks));
+    std::optional<VitThresholds> own;
+    if (checkpoint != nullptr) {
+      FOVEA_TRY(own, checkpoint_vit_thresholds(*checkpoint, encoder.config(), setting.blocks));
+    }
     if (!own) {
       return make_error(ErrorCode::usage, "the checkpoint holds no thresholds")
           .in_field("--vit-prune")
           .with_remedy(
-              "Find some with `fovea calibrate vit` and give the file to --vit-prune-thresholds");
+              "Find some with `fovea calibrate vit` and write --vit-prune "
+              "adaptive:thresholds=FILE");
     }
     found = std::move(*own);
   }
@@ -238,12 +239,14 @@ Result<VitThresholds> read_vit_thresholds(const std::string& path) {
   return parse_vit_thresholds(*json, path);
 }
 
-Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
-                                           const VitClassifier& model) {
+namespace {
+
+/// checkpoint: where thresholds may lie; null: nowhere.
+Result<VitPruneSetup> setup_for(const VitPruneSetting& setting, const VitEncoder& encoder,
+                                const WeightFiles* checkpoint) {
   VitPruneSetup setup;
   if (!setting.prunes) return setup;
-  const VitConfig& config = model.config().vit;
-  const int layers = model.encoder().run_layers();
+  const int layers = encoder.run_layers();
   VitPruneSettings settings;
   if (counts(setting.rule)) {
     const std::vector<int> blocks =
@@ -259,8 +262,8 @@ Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
     }
   } else {
     FOVEA_TRY(const VitThresholds thresholds,
-              find_thresholds(setting, model, setup.thresholds_from));
-    settings = thresholds.settings_for(config.patches());
+              find_thresholds(setting, encoder, checkpoint, setup.thresholds_from));
+    settings = thresholds.settings_for(encoder.config().patches());
   }
   settings.rule = setting.rule;
   settings.seed = setting.seed;
@@ -271,6 +274,22 @@ Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
   }
   setup.settings = std::move(settings);
   return setup;
+}
+
+}  // namespace
+
+Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
+                                           const VitClassifier& model) {
+  return setup_for(setting, model.encoder(), &model.weights());
+}
+
+Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
+                                           const VitEncoder& tower) {
+  return setup_for(setting, tower, nullptr);
+}
+
+Result<VitPruneSetting> read_vit_prune_setting(const std::string& written) {
+  return read_setting(written, {});
 }
 
 Status read_vit_prune_settings(VitPruneOptions& options) {

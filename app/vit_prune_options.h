@@ -46,6 +46,9 @@ void add_vit_prune_options(CLI::App& command, VitPruneOptions& options);
 /// makes use of.
 Status read_vit_prune_settings(VitPruneOptions& options);
 
+/// One setting by itself, for commands that declare --vit-prune on their own. Errors: as below.
+Result<VitPruneSetting> read_vit_prune_setting(const std::string& written);
+
 /// A setting ready to run: nothing for "none".
 struct VitPruneSetup {
   std::optional<VitPruneSettings> settings;
@@ -58,6 +61,8 @@ struct VitPruneSetup {
 /// file.
 Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting,
                                            const VitClassifier& model);
+/// The same for the tower of a vision-language model, whose checkpoint holds no thresholds.
+Result<VitPruneSetup> make_vit_prune_setup(const VitPruneSetting& setting, const VitEncoder& tower);
 
 /// Reads a file of thresholds. Errors: not_found, io, too_large, bad_input.
 Result<VitThresholds> read_vit_thresholds(const std::string& path);

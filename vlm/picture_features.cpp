@@ -34,7 +34,7 @@ std::uint64_t hash_image(const Image& image, std::uint64_t seed) {
 /// What goes into the projector: the rows that the model selects, of those a pruner left.
 Result<TensorView> select_rows(Context& context, const LlavaConfig& config, TowerTokens left,
                                EncodedPicture& encoded) {
-  std::vector<std::int32_t> chosen;
+  std::vector<std::int32_t> chosen, rows;
   for (std::size_t i = 0; i < left.rows.size(); ++i) {
     const bool leaves = left.rows[i] == 0 && config.drop_class_token && !left.keeps_class_token;
     if (leaves) continue;
@@ -42,9 +42,9 @@ Result<TensorView> select_rows(Context& context, const LlavaConfig& config, Towe
       encoded.merged[static_cast<std::int32_t>(chosen.size())] = std::move(merged->second);
     }
     chosen.push_back(static_cast<std::int32_t>(i));
-    encoded.tower_rows.push_back(left.rows[i]);
+    rows.push_back(left.rows[i]);
   }
-  if (left.stages.empty()) encoded.tower_rows.clear();
+  if (!left.stages.empty()) encoded.tower_rows = std::move(rows);
   encoded.stages = std::move(left.stages);
   FOVEA_TRY(
       const TensorView selected,

@@ -5,6 +5,7 @@
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "kernels/context.h"
 #include "vision/image.h"
@@ -20,7 +21,7 @@ struct PictureFeatures {
   PixelRect rect;
   PictureSize size;  // of the original picture
   /// As in TowerTokens, when the tower pruned: the tokens' rows, and what each stage left.
-  std::vector<std::int32_t> tower_rows;
+  std::optional<std::vector<std::int32_t>> tower_rows;
   std::map<std::int32_t, std::vector<std::int32_t>> merged;
   std::vector<StageRecord> stages;
   double preprocess_ms = 0, vision_ms = 0, projector_ms = 0;  // of the run that made it
@@ -61,7 +62,7 @@ class PictureFeatureCache {
 struct EncodedPicture {
   Tensor tokens;  // f32 [visual tokens, decoder width]
   // As in PictureFeatures.
-  std::vector<std::int32_t> tower_rows;
+  std::optional<std::vector<std::int32_t>> tower_rows;
   std::map<std::int32_t, std::vector<std::int32_t>> merged;
   std::vector<StageRecord> stages;
   double vision_ms = 0, projector_ms = 0;

@@ -19,11 +19,10 @@ class PromptBuilder {
 
   /// Tokens that a picture brings, when it is one of those given.
   std::int64_t tokens_of(std::int64_t index) const {
-    const bool pruned = index < static_cast<std::int64_t>(pictures_.size()) &&
-                        !pictures_[static_cast<std::size_t>(index)].tower_rows.empty();
-    return pruned ? static_cast<std::int64_t>(
-                        pictures_[static_cast<std::size_t>(index)].tower_rows.size())
-                  : config_.visual_tokens_per_image();
+    const bool known = index < static_cast<std::int64_t>(pictures_.size());
+    const auto* rows = known ? pictures_[static_cast<std::size_t>(index)].tower_rows : nullptr;
+    return rows != nullptr ? static_cast<std::int64_t>(rows->size())
+                           : config_.visual_tokens_per_image();
   }
 
   Status picture(std::int64_t index) {
@@ -42,8 +41,8 @@ class PromptBuilder {
       prompt_.layout.visual.push_back(visual_token(shown, image, row));
     }
     for (std::int64_t t = 0; t < tokens_of(index); ++t) {
-      const bool pruned = !shown.tower_rows.empty();
-      const std::int32_t row = pruned ? shown.tower_rows[static_cast<std::size_t>(t)]
+      const bool pruned = shown.tower_rows != nullptr;
+      const std::int32_t row = pruned ? (*shown.tower_rows)[static_cast<std::size_t>(t)]
                                       : first_row + static_cast<std::int32_t>(t);
       if (row < 0 || row >= first_row + count) {
         return make_error(ErrorCode::internal,

@@ -20,8 +20,8 @@ struct PromptPicture {
   PixelRect rect;             // where the token grid lies on the original picture
   PictureSize size;           // of the original picture
   /// Rows of the vision tower that go into the prompt, in this order: 0 is the class token, 1 + r
-  /// the patch of raster index r. Empty: all that the model selects.
-  std::span<const std::int32_t> tower_rows;
+  /// the patch of raster index r. Null: all that the model selects.
+  const std::vector<std::int32_t>* tower_rows = nullptr;
   /// Rows that merged tokens are made of, by place in tower_rows; null: none is merged.
   const std::map<std::int32_t, std::vector<std::int32_t>>* merged = nullptr;
 };

@@ -211,9 +211,9 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
       spared_ms +=
           found.features->preprocess_ms + found.features->vision_ms + found.features->projector_ms;
     }
-    pictures_in_prompt.push_back({found.features->content, found.features->rect,
-                                  found.features->size, found.features->tower_rows,
-                                  &found.features->merged});
+    const PictureFeatures& shown = *found.features;
+    pictures_in_prompt.push_back({shown.content, shown.rect, shown.size,
+                                  shown.tower_rows ? &*shown.tower_rows : nullptr, &shown.merged});
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());

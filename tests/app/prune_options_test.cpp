@@ -223,6 +223,33 @@ TEST(PruneOptions, debiasing_that_means_nothing_is_refused_with_what_would) {
   EXPECT_EQ(refusal({"--debias", "1"}).field, "--debias");
 }
 
+TEST(PruneOptions, the_vision_tower_is_pruned_alone_or_beside_a_method) {
+  const PruneSetting alone = setting({"--vit-prune", "visionzip:keep=64"});
+  EXPECT_FALSE(alone.prunes());
+  ASSERT_TRUE(alone.tower);
+  EXPECT_EQ(std::get<MethodRequest>(alone.tower->choice).schedule.keep.front().value, 64);
+  const PruneSetting beside = setting({"--prune", "fastv", "--vit-prune", "topk:keep=0.8+0.6+0.4"});
+  EXPECT_EQ(beside.request.name, "fastv");
+  EXPECT_EQ(std::get<VitPruneSetting>(beside.tower->choice).keep,
+            (std::vector<double>{0.8, 0.6, 0.4}));
+  const PruneSetting in_one_word = setting({"--prune", "fastv:vit-prune=visionzip@preset=64"});
+  EXPECT_EQ(std::get<MethodRequest>(in_one_word.tower->choice).schedule.preset, "64");
+  const PruneSetting lots = setting({"--vit-prune", "random:keep=0.9+0.8+0.7:seed=3"});
+  EXPECT_EQ(std::get<VitPruneSetting>(lots.tower->choice).seed, 3U);
+  EXPECT_FALSE(setting({"--prune", "fastv", "--vit-prune", "none"}).tower);
+}
+
+TEST(PruneOptions, towers_pruned_in_no_known_way_are_refused) {
+  EXPECT_NE(refusal({"--vit-prune", "visionzap"}).to_string().find("visionzip"), std::string::npos);
+  refusal({"--vit-prune", "fastv"});
+  refusal({"--vit-prune", "visionzip:contextual=x"});
+  refusal({"--vit-prune", "visionzip:vit-prune=visionzip"});
+  refusal({"--vit-prune", "topk"});
+  refusal({"--prune", "none:keep=64"});
+  refusal({"--prune", "none:vit-prune=none", "--vit-prune", "visionzip"});
+  refusal({"--prune-keep", "64", "--vit-prune", "visionzip"});
+}
+
 TEST(PruneOptions, help_lists_methods_presets_and_their_own_options) {
   for (const char* command : {"ask", "chat", "heatmap", "eval"}) {
     const auto help = parse_command_line({command, "--help"});

@@ -12,6 +12,7 @@
 #include "pruning/methods/baselines.h"
 #include "pruning/methods/visionzip.h"
 #include "support/tensors.h"
+#include "vision/adaptive_tower.h"
 
 namespace fovea {
 namespace {
@@ -225,6 +226,53 @@ TEST(TowerPruner, the_same_pixels_give_the_same_tokens_on_any_number_of_threads)
   EXPECT_EQ(one.rows, two.rows);
   const auto count = static_cast<std::size_t>(one.hidden.shape().elements());
   EXPECT_TRUE(testing::same_bits({one.hidden.as<float>(), count}, {two.hidden.as<float>(), count}));
+}
+
+VitPruneSettings top_k(double first, double second) {
+  VitPruneSettings settings;
+  settings.rule = VitKeepRule::top_k;
+  settings.cuts = {{.block = 3, .keep_share = first}, {.block = 4, .keep_share = second}};
+  return settings;
+}
+
+TEST(TowerPruner, patches_that_leave_between_blocks_keep_their_rows) {
+  VitConfig deep = config();
+  deep.layers = 6;
+  Context context = testing::cpu_context(2);
+  const auto encoder = VitEncoder::random(context, deep, LinearDType::f32, 5, 12);
+  ASSERT_TRUE(encoder);
+  const std::vector<float> values = picture(8);
+  const auto left =
+      adaptive_tower_pruner(top_k(0.5, 0.2), "topk")->run(context, *encoder, pixels(values));
+  ASSERT_TRUE(left) << left.error().to_string();
+  ASSERT_EQ(left->stages.size(), 2u);
+  EXPECT_EQ(left->stages[0].kept.size(), 26u) << "the class token, and round(0.5 x 49) patches";
+  EXPECT_EQ(left->stages[1].kept.size(), 11u);
+  EXPECT_EQ(left->stages[1].layer, 4);
+  EXPECT_EQ(left->stages[1].kept, left->rows);
+  EXPECT_EQ(left->rows[0], 0);
+  EXPECT_FALSE(left->keeps_class_token);
+  EXPECT_TRUE(std::includes(left->stages[0].kept.begin(), left->stages[0].kept.end(),
+                            left->rows.begin(), left->rows.end()));
+  EXPECT_EQ(left->hidden.shape(), (Shape{11, 32}));
+}
+
+TEST(TowerPruner, lots_between_blocks_depend_on_the_picture_and_on_nothing_else) {
+  VitConfig deep = config();
+  deep.layers = 6;
+  Context context = testing::cpu_context(2);
+  const auto encoder = VitEncoder::random(context, deep, LinearDType::f32, 5, 12);
+  ASSERT_TRUE(encoder);
+  VitPruneSettings settings = top_k(0.5, 0.2);
+  settings.rule = VitKeepRule::random;
+  const auto drawn = [&](std::uint64_t seed) {
+    const std::vector<float> values = picture(seed);
+    auto left = adaptive_tower_pruner(settings, "random")->run(context, *encoder, pixels(values));
+    EXPECT_TRUE(left);
+    return left->rows;
+  };
+  EXPECT_EQ(drawn(1), drawn(1));
+  EXPECT_NE(drawn(1), drawn(2));
 }
 
 TEST(TowerPruner, a_policy_of_the_decoder_is_refused) {

@@ -54,7 +54,7 @@ TEST(Prompt, survivors_of_the_vision_tower_keep_id_cell_and_place) {
   // Patches 3 and 0 of the first picture, in this order; all of the second.
   const Ids rows{4, 1};
   std::vector<PromptPicture> pictures(2);
-  pictures[0].tower_rows = rows;
+  pictures[0].tower_rows = &rows;
   const EncodedPrompt prompt =
       encode({1, kPicture, kPicture, 2, kPicture, kPicture, kPicture, kPicture, 3}, pictures);
   EXPECT_EQ(prompt.layout.visual_ids, (Ids{-1, 3, 0, -1, 4, 5, 6, 7, -1}));
@@ -72,7 +72,7 @@ TEST(Prompt, survivors_of_the_vision_tower_keep_id_cell_and_place) {
 TEST(Prompt, a_class_token_that_pruning_passes_on_has_an_id_after_all_others_and_no_cell) {
   const Ids rows{0, 2};
   std::vector<PromptPicture> pictures(2);
-  pictures[0].tower_rows = pictures[1].tower_rows = rows;
+  pictures[0].tower_rows = pictures[1].tower_rows = &rows;
   const EncodedPrompt prompt = encode({1, kPicture, kPicture, 2, kPicture, kPicture}, pictures);
   EXPECT_EQ(prompt.layout.visual_ids, (Ids{-1, 8, 1, -1, 9, 5}));
   EXPECT_EQ(prompt.layout.id_count(), 10);
@@ -84,7 +84,7 @@ TEST(Prompt, a_class_token_that_pruning_passes_on_has_an_id_after_all_others_and
 TEST(Prompt, a_model_that_selects_the_class_token_numbers_it_first) {
   const Ids rows{0, 4};
   std::vector<PromptPicture> pictures(1);
-  pictures[0].tower_rows = rows;
+  pictures[0].tower_rows = &rows;
   const EncodedPrompt prompt = encode({kPicture, kPicture, 1}, pictures, false);
   EXPECT_EQ(prompt.layout.visual_ids, (Ids{0, 4, -1}));
   EXPECT_EQ(prompt.layout.id_count(), 5);
@@ -94,9 +94,9 @@ TEST(Prompt, a_model_that_selects_the_class_token_numbers_it_first) {
 TEST(Prompt, another_choice_of_survivors_has_other_keys) {
   const Ids some{1, 2}, others{1, 3};
   std::vector<PromptPicture> pictures(1);
-  pictures[0].tower_rows = some;
+  pictures[0].tower_rows = &some;
   const EncodedPrompt first = encode({1, kPicture, kPicture}, pictures);
-  pictures[0].tower_rows = others;
+  pictures[0].tower_rows = &others;
   const EncodedPrompt second = encode({1, kPicture, kPicture}, pictures);
   EXPECT_EQ(first.keys[1], second.keys[1]);
   EXPECT_NE(first.keys[2], second.keys[2]);

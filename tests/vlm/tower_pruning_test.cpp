@@ -206,11 +206,11 @@ TEST(TowerPruning, an_answer_equals_a_reference_decoder_on_the_survivors_in_both
         const float* state = features.tokens.view().row<float>(static_cast<std::int64_t>(survivor));
         std::copy_n(state, width, embedding.begin());
         if (mode == PositionMode::original) {
-          positions.push_back(next + std::max(features.tower_rows[survivor] - 1, 0));
+          positions.push_back(next + std::max((*features.tower_rows)[survivor] - 1, 0));
         } else {
           positions.push_back(next + static_cast<int>(survivor));
         }
-        if (++survivor == features.tower_rows.size()) {
+        if (++survivor == features.tower_rows->size()) {
           next += static_cast<int>(mode == PositionMode::original ? config.vision.patches() : 7);
         }
       }
@@ -284,6 +284,34 @@ TEST(TowerPruning, two_methods_for_the_tower_are_refused) {
   const auto answer = s->ask(question({picture(10)}));
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, ErrorCode::usage);
+}
+
+/// Lets the class token go on alone inside the tower.
+class NoPatchSurvives final : public TowerPruner {
+ public:
+  std::string name() const override { return "none survives"; }
+  Result<TowerTokens> run(Context& context, const VitEncoder& tower,
+                          ConstTensorView pixels) override {
+    const VitConfig& vit = tower.config();
+    FOVEA_TRY(Tensor states, Tensor::allocate(Shape{vit.tokens(), vit.hidden_size}, DType::f32));
+    FOVEA_CHECK(tower.forward(context, pixels, states.view()));
+    TowerTokens left;
+    left.rows = {0};
+    FOVEA_TRY(left.hidden, Tensor::allocate(Shape{1, vit.hidden_size}, DType::f32));
+    FOVEA_CHECK(convert(states.view().slice(0, 1), left.hidden.view()));
+    left.stages.push_back({.when = Hook::vit_block, .layer = 1, .kept = {0}});
+    return left;
+  }
+};
+
+TEST(TowerPruning, a_picture_of_which_nothing_survives_has_no_tokens_and_is_answered) {
+  auto s = session({.policy = adaptinfer(), .tower = std::make_shared<NoPatchSurvives>()});
+  const Answer answer = ask(*s, question({picture(10)}));
+  EXPECT_EQ(placeholders(answer), 0);
+  EXPECT_FALSE(answer.token_ids.empty());
+  ASSERT_EQ(answer.pruning.stages.size(), 1u);
+  EXPECT_EQ(answer.pruning.stages[0].tokens(), 0) << "the class token stays in the tower";
+  EXPECT_EQ(answer.budget.entering_mean, 0);
 }
 
 TEST(TowerPruning, a_question_without_picture_is_not_touched) {
