@@ -1,6 +1,7 @@
 """Train base and guide together on pictures, clips and plain text, or a blind control on the text alone.
 
     python -m emoji_world.train
+    torchrun --nproc-per-node 2 -m emoji_world.train --models base      # one model on two GPUs
     python -m emoji_world.train --blind --out ../../build/emoji_world/blind
 
 First at half resolution (144 visual tokens a picture), where most of the learning is cheap, then at 336 px. The
@@ -28,6 +29,7 @@ from emoji_world.batches import SLOTS, Batch, BatchMaker
 from emoji_world.model import UNUSED, Llava
 from emoji_world.render import Renderer
 from emoji_world.splits import rng_of
+from emoji_world.team import Team
 from emoji_world.tokenizer import Tokenizer
 from model import IMAGE_SIZE, SIZES
 from train import LEARNING_RATES, PATCH_LOSS, Feeder, autocast, optimiser_of, save_state
@@ -80,6 +82,7 @@ class Learner:
     model: Llava
     compiled: object
     optimiser: torch.optim.Optimizer
+    team: Team
 
     def step(self, kind: str, inputs: dict[str, torch.Tensor], progress: float, warm_up: float) -> dict:
         rate = LEARNING_RATES[self.name] * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
@@ -95,6 +98,7 @@ class Learner:
             losses["patch"] = patch.detach()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        self.team.average_gradients(self.model)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimiser.step()
         return losses
@@ -105,10 +109,11 @@ def logits_of(model, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, tor
         return model(inputs.get("pixels"), *(inputs[name] for name in INPUTS))
 
 
-def build_learner(name: str, tokenizer: Tokenizer, kinds: int, device: str, compiled: bool) -> Learner:
+def build_learner(name: str, tokenizer: Tokenizer, kinds: int, device: str, compiled: bool, team: Team) -> Learner:
     model = Llava(SIZES[name], tokenizer.vocab, tokenizer.prefix, tokenizer.between, kinds + 1).to(device)
     model.compute = torch.bfloat16 if device == "cuda" else torch.float32
-    return Learner(name, model, torch.compile(model, dynamic=False) if compiled else model, optimiser_of(model))
+    run = torch.compile(model, dynamic=False) if compiled else model
+    return Learner(name, model, run, optimiser_of(model), team)
 
 
 @torch.no_grad()
@@ -183,41 +188,42 @@ def stages_of(options: argparse.Namespace) -> list[Stage]:
 
 
 def run_stage(number: int, stages: list[Stage], learners: list[Learner], makers: dict[str, BatchMaker],
-              renderer: Renderer, progress: Progress, limit: Limit, options: argparse.Namespace) -> bool:
+              renderer: Renderer, progress: Progress, limit: Limit, team: Team, options: argparse.Namespace) -> bool:
     """True when the stage's time is over, False when the time of this call is."""
     stage = stages[number]
     sparse = {kind: max(1, options.workers // 8) for kind in stage.rows if kind == "clips"}
     feeders = {}
     for kind, rows in stage.rows.items():
-        seed = f"{options.seed} {kind} {number} {sum(progress.steps)}"
+        seed = f"{options.seed} {kind} {number} {sum(progress.steps)}" + (f" {team.rank}" if team.rank else "")
         workers = sparse.get(kind) or max(1, options.workers - sum(sparse.values()))
         feeders[kind] = Feeder(makers[kind], rows, rng_of("train", seed).getrandbits(60), workers)
     last = saved = time.time()
     first_step = progress.steps[number]
-    while progress.spent[number] < 60 * stage.minutes and not limit.reached(progress):
+    while team.agree(progress.spent[number] < 60 * stage.minutes and not limit.reached(progress)):
         step = progress.steps[number]
         kind = "clips" if "clips" in stage.rows and step % CLIP_EVERY == CLIP_EVERY - 1 else next(iter(stage.rows))
         inputs = prepare(feeders[kind].queue.get(), renderer, stage.side)
         since_start = step - first_step
         warm_up = min(1.0, (since_start + 1) / (SHORT_WARM_UP_STEPS if number or first_step else WARM_UP_STEPS))
-        share = progress.share(stages)
+        share = team.agree(progress.share(stages))
         losses = {learner.name: learner.step(kind, inputs, share, warm_up) for learner in learners}
         progress.steps[number] += 1
         if since_start in (0, CLIP_EVERY - 1, 20) or progress.steps[number] % REPORT_EVERY == 0:
             values = {name: {k: round(v.item(), 4) for k, v in loss.items()} for name, loss in losses.items()}
-            print(f"{kind} at {stage.side}px, step {step + 1}, spent {progress.spent[number]:.0f}s {values} "
-                  f"ready {feeders[kind].queue.qsize()} batches{memory(renderer.device)}", flush=True)
+            team.print(f"{kind} at {stage.side}px, step {step + 1}, spent {progress.spent[number]:.0f}s {values} "
+                       f"ready {feeders[kind].queue.qsize()} batches{memory(renderer.device)}")
         elif step % SYNCHRONISE_EVERY == 0 and renderer.device == "cuda":
             torch.cuda.synchronize()
         now = time.time()
         progress.spent[number] += now - last if since_start else 0.0  # the first step waits for the compiler
         last = now
         if now - saved > options.save_seconds:
-            save(learners, progress, options.out)
+            if team.leads:
+                save(learners, progress, options.out)
             saved = last = time.time()
     for feeder in feeders.values():
         feeder.close()
-    return progress.spent[number] >= 60 * stage.minutes
+    return team.agree(progress.spent[number] >= 60 * stage.minutes)
 
 
 def memory(device: str) -> str:
@@ -229,27 +235,30 @@ def run(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     torch.backends.cuda.matmul.allow_tf32 = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    team = Team(device)
     stages = stages_of(options)
     atlas, tokenizer = load(options.atlas), Tokenizer(options.tokenizer)
     makers = {kind: BatchMaker(tokenizer, atlas, kind) for kind in SLOTS}
-    renderer = Renderer(atlas, device, options.seed)
+    renderer = Renderer(atlas, device, options.seed + 1000 * team.rank)
     names = ["base"] if options.blind else options.models.split(",")
-    learners = [build_learner(name, tokenizer, len(atlas.first) - 1, device, options.compile) for name in names]
+    learners = [build_learner(name, tokenizer, len(atlas.first) - 1, device, options.compile, team) for name in names]
     options.out.mkdir(parents=True, exist_ok=True)
     progress = resume(learners, options.out, device) or Progress([0.0] * len(stages), [0] * len(stages))
     limit = Limit(deadline, sum(progress.steps) + options.most_steps)
     for number, stage in enumerate(stages):
         if progress.spent[number] >= 60 * stage.minutes:
             continue
-        if not run_stage(number, stages, learners, makers, renderer, progress, limit, options):
-            save(learners, progress, options.out)
-            print(f"stopped after {progress.share(stages):.0%}; start it again to go on", flush=True)
+        if not run_stage(number, stages, learners, makers, renderer, progress, limit, team, options):
+            if team.leads:
+                save(learners, progress, options.out)
+            team.print(f"stopped after {progress.share(stages):.0%}; start it again to go on")
             return
-        save(learners, progress, options.out)
-        print(f"end of the stage at {stage.side}px: {progress.steps[number]} steps")
-        for name, values in check(learners, makers, renderer, stage, options.check_batches).items():
-            print(f"  {name} {json.dumps(values)}", flush=True)
-    print("done", flush=True)
+        if team.leads:
+            save(learners, progress, options.out)
+            print(f"end of the stage at {stage.side}px: {progress.steps[number]} steps")
+            for name, values in check(learners, makers, renderer, stage, options.check_batches).items():
+                print(f"  {name} {json.dumps(values)}", flush=True)
+    team.print("done")
 
 
 def options_of() -> argparse.Namespace:
