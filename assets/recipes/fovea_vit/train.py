@@ -54,12 +54,16 @@ class WeightsStage:
     name, masked = "weights", False
 
     def __init__(self, model: FoveaVit, classes: int, device: str):
-        self.model = model
+        self.model = self.run = model
         self.patch_head = nn.Linear(model.size.width, classes + 1).to(device)
         self.trained = [model, self.patch_head]
 
+    def compile(self, wanted: bool) -> None:
+        if wanted:
+            self.run = torch.compile(self.model)
+
     def loss(self, pixels: Tensor, target: Tensor, emoji: Tensor, share: float) -> dict[str, Tensor]:
-        output = self.model(pixels)
+        output = self.run(pixels)
         patch_target = torch.where(emoji, target[:, None] + 1, 0)
         patch = F.cross_entropy(self.patch_head(output.tokens).flatten(0, 1).float(), patch_target.flatten())
         return {"label": F.cross_entropy(output.logits.float(), target, label_smoothing=0.05),
@@ -72,14 +76,20 @@ class ThresholdsStage:
     name, masked = "thresholds", True
 
     def __init__(self, model: FoveaVit, budget: float):
-        self.model, self.budget = model, budget
+        self.model = self.run = model
+        self.budget = budget
         self.teacher = deepcopy(model).eval().requires_grad_(False)
+        self.teach = self.teacher
         self.trained = [model]
 
+    def compile(self, wanted: bool) -> None:
+        if wanted:
+            self.run, self.teach = torch.compile(self.model), torch.compile(self.teacher)
+
     def loss(self, pixels: Tensor, target: Tensor, emoji: Tensor, share: float) -> dict[str, Tensor]:
-        output = self.model(pixels, masked=True)
+        output = self.run(pixels, masked=True)
         with torch.no_grad():
-            teacher: Output = self.teacher(pixels)
+            teacher: Output = self.teach(pixels)
         spent = output.flops.mean() / self.model.size.flops()
         kept = output.kept[-1].detach()
         token = divergence(output.tokens, teacher.tokens)
@@ -116,7 +126,8 @@ def run(options: argparse.Namespace) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     options.out.mkdir(parents=True, exist_ok=True)
     tiles = atlas.load(options.atlas)
-    batches = Batches(SceneMaker(tiles.first), Renderer(tiles.tiles, device), options.batch, options.seed)
+    batches = Batches(SceneMaker(tiles.first), Renderer(tiles.tiles, device), options.batch, options.seed,
+                      options.workers)
     classes = len(labels())
     model = FoveaVit(Size(), classes).to(device)
     stage = make_stage(options, model, classes, device)
@@ -137,11 +148,11 @@ def run(options: argparse.Namespace) -> None:
         save(path, model=model.state_dict(), trained=[module.state_dict() for module in stage.trained],
              optimiser=optimiser.state_dict(), step=step, steps=options.steps, seed=options.seed, done=done)
 
-    while step < options.steps:
+    stage.compile(options.compile)
+    for pixels, target, emoji in batches.sequence(stage.name, step, options.steps):
         share = step / options.steps
         for group in optimiser.param_groups:
             group["lr"] = rate_at(stage.name, share, step)
-        pixels, target, emoji = batches.get(stage.name, step)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             losses = stage.loss(pixels, target, emoji, share)
         optimiser.zero_grad(set_to_none=True)
@@ -176,6 +187,8 @@ def main() -> None:
     parser.add_argument("--budget", type=float, default=0.65, help="of thresholds: share of the FLOPs")
     parser.add_argument("--report", type=int, default=200)
     parser.add_argument("--check", type=int, default=16, help="batches that the accuracy is taken over")
+    parser.add_argument("--workers", type=int, default=max(1, min(8, (os.cpu_count() or 2) - 1)))
+    parser.add_argument("--no-compile", dest="compile", action="store_false")
     parser.add_argument("--save-seconds", type=float, default=60)
     parser.add_argument("--stop-after", type=float, default=math.inf, metavar="MINUTES")
     options = parser.parse_args()
