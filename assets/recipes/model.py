@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 GRID = 24
 PATCH = 14
@@ -111,10 +112,13 @@ class DecoderAttention(nn.Module):
         self.v_proj = nn.Linear(size.width, head * size.kv_heads, bias=False)
         self.o_proj = nn.Linear(size.width, size.width, bias=False)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | BlockMask) -> Tensor:
         q = rotate(split_heads(self.q_proj(x), self.heads), rotation)
         k = rotate(split_heads(self.k_proj(x), self.kv_heads), rotation)
         v = split_heads(self.v_proj(x), self.kv_heads)
+        if isinstance(mask, BlockMask):
+            q, k = q.to(v.dtype), k.to(v.dtype)
+            return self.o_proj(join_heads(flex_attention(q, k, v, block_mask=mask, enable_gqa=True)))
         if self.kv_heads != self.heads:
             k, v = (t.repeat_interleave(self.heads // self.kv_heads, 1) for t in (k, v))
         return self.o_proj(join_heads(F.scaled_dot_product_attention(q, k, v, attn_mask=mask)))

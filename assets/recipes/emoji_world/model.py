@@ -8,6 +8,7 @@ positions are those that the tokens have in a prompt of their own.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 import model as shared
 from model import GRID, PATCH, Size
@@ -25,11 +26,13 @@ class Llava(shared.Llava):
         self.register_buffer("between", torch.tensor(between), persistent=False)
 
     def forward(self, pixels: Tensor | None, slot_start: Tensor, slot_scene: Tensor, ids: Tensor, positions: Tensor,
-                scene: Tensor, conversation: Tensor, answer_places: Tensor) -> tuple[Tensor, Tensor | None]:
+                scene: Tensor, conversation: Tensor, answer_places: Tensor,
+                sparse: bool = False) -> tuple[Tensor, Tensor | None]:
         """Logits [batch, answers, vocabulary] of the tokens at `answer_places`, and class logits of every patch.
 
         pixels: [batch x slots, 3, side, side], None when there are no slots. slot_start, slot_scene: [batch, slots],
         the position of a slot's first visual token and its scene. ids, positions, scene, conversation: [batch, text].
+        sparse: attention leaves out blocks that the mask leaves empty (compiled models only).
         """
         decoder = self.language_model["model"]
         x, patches = decoder.embed_tokens(ids), None
@@ -41,7 +44,7 @@ class Llava(shared.Llava):
                 len(self.between))
         x = x.to(self.compute)
         rotation = shared.rotation_of(positions, self.size.width // self.size.heads)
-        mask = attention_mask(scene, conversation, x.dtype)
+        mask = block_mask(scene, conversation) if sparse else attention_mask(scene, conversation, x.dtype)
         for layer in decoder.layers:
             x = layer(x, rotation, mask)
         text = x[:, -ids.shape[1]:]
@@ -93,3 +96,16 @@ def attention_mask(scene: Tensor, conversation: Tensor, dtype: torch.dtype) -> T
     total = scene.shape[1]
     past = torch.ones(total, total, dtype=torch.bool, device=scene.device).tril()
     return torch.where(same & heard & past, 0.0, float("-inf")).to(dtype)[:, None]
+
+
+def block_mask(scene: Tensor, conversation: Tensor) -> BlockMask:
+    """The same as attention_mask, as whole blocks."""
+    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        own, other = scene[batch, query], scene[batch, key]
+        same = (own == other) | ((other == PREFIX) & (own >= 0) & (own < ALONE))
+        heard = conversation[batch, key] == COMMON
+        heard = heard | (conversation[batch, query] == conversation[batch, key])
+        return same & heard & (query >= key)
+
+    count, total = scene.shape
+    return create_block_mask(seen, count, None, total, total, device=scene.device)

@@ -11,6 +11,7 @@ from fovea_vit.scenes import SIDE
 
 PATCH = 16
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+REACH = 1.4  # of a tilted tile from its centre, in half sizes, with a soft border
 SOFT = 4  # tiles are shown at about a quarter of their size: smaller ones without aliasing
 
 
@@ -29,7 +30,6 @@ class Renderer:
         """Pictures of `rows` [n, ROWS, FIELDS], and for the centre of every patch whether the emoji shows there."""
         table = torch.from_numpy(rows).to(self.device)
         image = self.backgrounds(len(rows), generator)
-        axis = torch.arange(SIDE, device=self.device) + 0.5
         emoji = torch.zeros(len(rows), (SIDE // PATCH) ** 2, dtype=torch.bool, device=self.device)
         for index in range(rows.shape[1]):
             chosen = np.flatnonzero(rows[:, index, 2] > 0)
@@ -38,10 +38,16 @@ class Renderer:
                 wanted = np.where(fits > 64, 0, np.where(fits > 32, 1, 2)) == level
                 picked = torch.from_numpy(chosen[wanted]).to(self.device)
                 if len(picked):
-                    part = self._things(table[picked, index], pixels, axis)
-                    image[picked] = image[picked] * (1 - part[:, 3:]) + part[:, :3]
+                    window = min(SIDE, math.ceil(2 * REACH * rows[chosen[wanted], index, 2].max()) + 2)
+                    part, places = self._things(table[picked, index], pixels, window)
+                    behind = image[picked].flatten(2)
+                    where = places.expand(-1, 3, -1)
+                    shown = behind.gather(2, where) * (1 - part[:, 3:]) + part[:, :3]
+                    image[picked] = behind.scatter(2, where, shown).view(-1, 3, SIDE, SIDE)
                     if index == rows.shape[1] - 1:
-                        emoji[picked] = (part[:, 3, PATCH // 2::PATCH, PATCH // 2::PATCH] > 0.5).flatten(1)
+                        opaque = image.new_zeros(len(picked), SIDE * SIDE).scatter(1, places[:, 0], part[:, 3])
+                        opaque = opaque.view(-1, SIDE, SIDE)[:, PATCH // 2::PATCH, PATCH // 2::PATCH]
+                        emoji[picked] = (opaque > 0.5).flatten(1)
         noise = torch.randn(image.shape, device=self.device, generator=generator)
         strength = torch.rand(len(rows), 1, 1, 1, device=self.device, generator=generator) * 0.03
         return (image + noise * strength).clamp(0, 1), emoji
@@ -63,11 +69,15 @@ class Renderer:
         return (first + (second - first) * slope + blotches).clamp(0, 1)
 
     @staticmethod
-    def _things(rows: Tensor, tiles: Tensor, axis: Tensor) -> Tensor:
+    def _things(rows: Tensor, tiles: Tensor, window: int) -> tuple[Tensor, Tensor]:
+        """Premultiplied RGBA [n, 4, window x window] of things, and which pixels of the picture that is [n, 1, ...]."""
         x, y, half, tile, tilt, mirror, brightness = (rows[:, i].view(-1, 1, 1) for i in range(rows.shape[1]))
-        dx, dy = (axis.view(1, 1, -1) - x) / half, (axis.view(1, -1, 1) - y) / half
+        inside = torch.arange(window, device=rows.device)
+        left, top = (((centre - window / 2).round().long()).clamp(0, SIDE - window) for centre in (x, y))
+        across, down = left + inside.view(1, 1, -1), top + inside.view(1, -1, 1)
+        dx, dy = (across + 0.5 - x) / half, (down + 0.5 - y) / half
         cos, sin = tilt.cos(), tilt.sin()
         grid = torch.stack([(dx * cos + dy * sin) * mirror, dy * cos - dx * sin], -1)
         pixels = F.grid_sample(tiles[tile.long().flatten()], grid, align_corners=False)
         shaded = (pixels[:, :3] * brightness.unsqueeze(1)).minimum(pixels[:, 3:])
-        return torch.cat([shaded, pixels[:, 3:]], 1)
+        return torch.cat([shaded, pixels[:, 3:]], 1).flatten(2), (down * SIDE + across).flatten(1)[:, None]
