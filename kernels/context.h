@@ -42,14 +42,27 @@ class Workspace {
   std::size_t used_ = 0;   // bytes used of it
 };
 
-/// Passed to every operation. Not thread-safe: one Context per running call.
+struct CudaState;  // stream and staging memory of one context, see kernels/cuda/
+
+/// Passed to every operation. Not thread-safe: one Context per running call. A default one runs on
+/// the CPU; make_context() (kernels/device.h) makes one on a GPU.
 struct Context {
   Device device;
   int threads = 1;
-  Workspace workspace;
+  Workspace workspace;  // in the device's memory
   /// Polled between operations by the loops above kernels/; null when nobody can cancel.
   const std::atomic<bool>* cancel = nullptr;
 
+  std::shared_ptr<CudaState> cuda;       // null on the CPU
+  std::shared_ptr<Context> host_beside;  // null on the CPU
+
+  bool on_cuda() const { return device.kind == DeviceKind::cuda; }
+  /// The context for work that stays on the host: this one on the CPU.
+  Context& host() {
+    if (!host_beside) return *this;
+    host_beside->cancel = cancel;
+    return *host_beside;
+  }
   bool cancelled() const { return cancel != nullptr && cancel->load(std::memory_order_relaxed); }
 };
 

@@ -7,6 +7,9 @@
 #include <utility>
 
 #include "kernels/base/checked.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/cuda/memory.h"
+#endif
 
 namespace fovea {
 namespace {
@@ -134,6 +137,15 @@ void copy_rows(const ConstTensorView& from, const TensorView& to) {
   }
 }
 
+Result<void*> allocate_on_device([[maybe_unused]] std::size_t bytes, [[maybe_unused]] Device device) {
+#ifdef FOVEA_WITH_CUDA
+  return cuda_allocate(bytes, device.index);
+#else
+  return make_error(ErrorCode::device, "this build of Fovea has no accelerator support")
+      .with_remedy("Use --device cpu.");
+#endif
+}
+
 bool is_float(DType dtype) {
   return dtype == DType::f32 || dtype == DType::f16 || dtype == DType::bf16;
 }
@@ -192,15 +204,16 @@ std::string Shape::to_string() const {
 }
 
 Result<Tensor> Tensor::allocate(Shape shape, DType dtype, Device device) {
-  if (device.kind != DeviceKind::cpu) {
-    return make_error(ErrorCode::device, "this build of Fovea has no accelerator support")
-        .with_remedy("Use --device cpu.");
-  }
   FOVEA_TRY(const std::size_t bytes, block_bytes(shape, dtype));
   // At least one unit, so that a tensor without elements still differs from an empty one.
   const std::size_t rounded =
       std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
-  void* memory = std::aligned_alloc(kAlignment, rounded);
+  void* memory = nullptr;
+  if (device.kind == DeviceKind::cuda) {
+    FOVEA_TRY(memory, allocate_on_device(rounded, device));
+  } else {
+    memory = std::aligned_alloc(kAlignment, rounded);
+  }
   if (memory == nullptr) {
     return make_error(ErrorCode::out_of_memory, "no room for " + std::to_string(rounded) +
                                                     " bytes (shape " + shape.to_string() +
@@ -225,7 +238,7 @@ Tensor::Tensor(Tensor&& other) noexcept
 
 Tensor& Tensor::operator=(Tensor&& other) noexcept {
   if (this != &other) {
-    std::free(data_);
+    release();
     data_ = std::exchange(other.data_, nullptr);
     bytes_ = std::exchange(other.bytes_, 0);
     dtype_ = other.dtype_;
@@ -236,6 +249,16 @@ Tensor& Tensor::operator=(Tensor&& other) noexcept {
 }
 
 Tensor::~Tensor() {
+  release();
+}
+
+void Tensor::release() {
+#ifdef FOVEA_WITH_CUDA
+  if (device_.kind == DeviceKind::cuda) {
+    cuda_release(data_, bytes_, device_.index);
+    return;
+  }
+#endif
   std::free(data_);
 }
 

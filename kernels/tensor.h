@@ -147,6 +147,7 @@ class Tensor {
   ConstTensorView view() const { return {data_, dtype_, shape_, device_}; }
   const Shape& shape() const { return shape_; }
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   bool empty() const { return data_ == nullptr; }
   std::size_t bytes() const { return bytes_; }
   template <class T>
@@ -155,6 +156,8 @@ class Tensor {
   const T* as() const { return reinterpret_cast<const T*>(data_); }
 
  private:
+  void release();
+
   std::byte* data_ = nullptr;
   std::size_t bytes_ = 0;
   DType dtype_ = DType::f32;
