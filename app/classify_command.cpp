@@ -5,7 +5,9 @@
 #include <cstdio>
 #include <limits>
 
+#include "app/chart/chart.h"
 #include "app/classify_report.h"
+#include "app/classify_summary.h"
 #include "app/commands.h"
 #include "app/exit_code.h"
 #include "app/interrupt.h"
@@ -36,6 +38,32 @@ Result<std::shared_ptr<const VitClassifier>> load_classifier(const ClassifyOptio
       .with_remedy("--model takes the folder of a classifier");
 }
 
+Status write_chart(const std::string& path, const Chart& chart) {
+  FOVEA_TRY(const Image picture, draw_chart(chart));
+  FOVEA_TRY(const std::vector<std::byte> png, encode_png(picture));
+  return write_file_atomically(path, png);
+}
+
+/// What is written about the settings side by side.
+Status write_summaries(const ClassifyOptions& options, const std::vector<ClassifyRun>& runs,
+                       const TrueClasses& truth, const VitClassifier& model,
+                       const std::vector<PictureGroup>& groups) {
+  if (!options.settings_csv.empty()) {
+    FOVEA_CHECK(write_file_atomically(options.settings_csv, settings_csv(runs, truth, model)));
+  }
+  if (!options.settings_plot.empty()) {
+    const std::string title = model.config().model_id + ": accuracy by work";
+    FOVEA_CHECK(write_chart(options.settings_plot, settings_chart(runs, truth, title)));
+  }
+  if (!options.by_csv.empty()) {
+    FOVEA_CHECK(write_file_atomically(options.by_csv, groups_csv(runs, truth, options.by, groups)));
+  }
+  if (!options.by_plot.empty()) {
+    FOVEA_CHECK(write_chart(options.by_plot, groups_chart(runs, truth, options.by, groups)));
+  }
+  return {};
+}
+
 Result<ClassifyRun> run_setting(const ClassifyOptions& options, const VitPruneSetting& setting,
                                 const VitClassifier& model,
                                 const std::vector<std::string>& pictures, int threads) {
@@ -47,6 +75,7 @@ Result<ClassifyRun> run_setting(const ClassifyOptions& options, const VitPruneSe
   settings.batch = options.batch;
   settings.keep_logits = !options.dump_logits.empty();
   settings.prune = run.setup.settings;
+  settings.tome = run.setup.tome;
   Context context;
   context.threads = threads;
   context.cancel = &interrupted();
@@ -86,7 +115,7 @@ void print_totals(const ClassifyRun& run, const TrueClasses& truth, const VitCla
     std::fprintf(stderr, "right: %lld of %lld (%.2f %%)\n", static_cast<long long>(totals.right),
                  static_cast<long long>(totals.judged), 100.0 * totals.accuracy());
   }
-  if (run.setup.settings) {
+  if (run.setting.prunes) {
     std::string left;
     for (const double count : totals.survivors) left += format(" %.1f", count);
     std::fprintf(stderr, "patches left of %lld, on average:%s; %.4g GFLOPs a picture\n",
@@ -130,6 +159,12 @@ int run_classify(const ClassifyOptions& options) {
     if (!read) return report_error(read.error());
     truth = std::move(*read);
   }
+  std::vector<PictureGroup> groups;
+  if (!options.by.empty()) {
+    const auto values = read_label_column(options.labels, *pictures, options.by);
+    if (!values) return report_error(values.error());
+    groups = group_pictures(*values);
+  }
   std::vector<ClassifyRun> runs;
   for (const VitPruneSetting& setting : options.prune.settings) {
     auto run = run_setting(options, setting, model, *pictures, load->threads);
@@ -147,15 +182,20 @@ int run_classify(const ClassifyOptions& options) {
     const auto written = write_logits(options.dump_logits, first, model.classes());
     if (!written) return report_error(written.error());
   }
+  const auto summarised = write_summaries(options, runs, truth, model, groups);
+  if (!summarised) return report_error(summarised.error());
   if (options.output.json) {
-    const auto written =
-        write_json(options.output, classify_json(runs, truth, model, load->threads, load_ms));
+    const auto written = write_json(
+        options.output, classify_json(runs, truth, model, load->threads, load_ms, groups));
     if (!written) return report_error(written.error());
   }
   if (runs.size() > 1) {
     if (!options.output.json_on_stdout()) print_text(settings_table(runs, truth));
   } else if (!options.output.json_on_stdout() && options.csv.empty()) {
     print_text(classify_table(first, model));
+  }
+  if (!groups.empty() && !options.output.json_on_stdout()) {
+    print_text("\n" + groups_table(runs, truth, options.by, groups));
   }
   if (const auto flushed = finish_stdout(); !flushed) return report_error(flushed.error());
   if (!options.output.quiet && !options.output.json_on_stdout()) {

@@ -53,6 +53,42 @@ CLI::App& declare_classify(CLI::App& app, ClassifyOptions& options) {
       ->group(group)
       ->type_name("FILE");
   command
+      .add_option("--settings-csv", options.settings_csv,
+                  "Write accuracy, GFLOPs, pictures a second and the patches left, one line a "
+                  "setting, to FILE")
+      ->check(non_empty("the file's name"))
+      ->group(group)
+      ->type_name("FILE");
+  command
+      .add_option("--settings-plot", options.settings_plot,
+                  "Draw accuracy against GFLOPs; needs --labels")
+      ->check(non_empty("the file's name"))
+      ->needs("--labels")
+      ->group(group)
+      ->type_name("FILE.png");
+  command
+      .add_option(
+          "--by", options.by,
+          "A column of the labels' table, such as clutter: patches left and accuracy by its "
+          "values")
+      ->check(non_empty("the column's name"))
+      ->needs("--labels")
+      ->group(group)
+      ->type_name("COLUMN");
+  command
+      .add_option("--by-csv", options.by_csv, "Write them, one line a setting and value, to FILE")
+      ->check(non_empty("the file's name"))
+      ->needs("--by")
+      ->group(group)
+      ->type_name("FILE");
+  command
+      .add_option("--by-plot", options.by_plot,
+                  "Draw the patches left after the last cut against the column")
+      ->check(non_empty("the file's name"))
+      ->needs("--by")
+      ->group(group)
+      ->type_name("FILE.png");
+  command
       .add_option("--dump-logits", options.dump_logits,
                   "Write float32 [pictures, classes]; rows of failed pictures are NaN")
       ->check(non_empty("the file's name"))

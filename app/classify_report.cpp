@@ -4,6 +4,7 @@
 #include <charconv>
 #include <filesystem>
 
+#include "app/classify_summary.h"
 #include "app/report.h"
 #include "app/table.h"
 #include "app/text.h"
@@ -58,52 +59,87 @@ Result<std::int64_t> class_of(const std::string& label, const VitClassifier& mod
                     format("the model knows no label \"%.60s\"", label.c_str()));
 }
 
+/// A table of labels: where each of the pictures stands in it.
+struct LabelTable {
+  std::vector<CsvRecord> records;
+  std::vector<std::size_t> columns;  // those asked for
+  std::vector<std::size_t> rows;     // by picture; 0 (the titles) where it is not named
+};
+
+Result<LabelTable> read_table(const std::string& path, const std::vector<std::string>& pictures,
+                              const std::vector<std::string>& wanted) {
+  FOVEA_TRY(const std::string text, read_file(path, kMaxTableBytes));
+  auto parsed = parse_csv(text);
+  if (!parsed) return std::move(parsed).error().in_file(path);
+  LabelTable table;
+  table.records = std::move(*parsed);
+  std::size_t widest = 0;
+  for (const std::string& name : wanted) {
+    const std::vector<std::string> none;
+    const auto& titles = table.records.empty() ? none : table.records.front().fields;
+    const auto found = std::ranges::find(titles, name);
+    if (found == titles.end()) {
+      return make_error(ErrorCode::bad_input,
+                        format("the first line must name the columns %s and %s", wanted[0].c_str(),
+                               wanted[1].c_str()))
+          .in_file(path)
+          .in_field(name);
+    }
+    table.columns.push_back(static_cast<std::size_t>(found - titles.begin()));
+    widest = std::max(widest, table.columns.back());
+  }
+  std::map<std::string, std::size_t> by_path;
+  const fs::path folder = fs::path(path).parent_path();
+  for (std::size_t r = 1; r < table.records.size(); ++r) {
+    const CsvRecord& record = table.records[r];
+    if (record.fields.size() <= widest) {
+      return make_error(ErrorCode::bad_input, "this line has too few fields")
+          .in_file(path)
+          .at(record.line);
+    }
+    by_path[key_of(folder / record.fields[table.columns.front()])] = r;
+  }
+  for (const std::string& picture : pictures) {
+    const auto found = by_path.find(key_of(picture));
+    table.rows.push_back(found == by_path.end() ? 0 : found->second);
+  }
+  if (std::ranges::all_of(table.rows, [](std::size_t row) { return row == 0; })) {
+    return make_error(ErrorCode::bad_input, "the table names none of the pictures")
+        .in_file(path)
+        .with_remedy("Its paths are relative to its own folder");
+  }
+  return table;
+}
+
 }  // namespace
 
 Result<TrueClasses> read_true_classes(const std::string& path,
                                       const std::vector<std::string>& pictures,
                                       const VitClassifier& model) {
-  FOVEA_TRY(const std::string text, read_file(path, kMaxTableBytes));
-  auto parsed = parse_csv(text);
-  if (!parsed) return std::move(parsed).error().in_file(path);
-  const std::vector<CsvRecord>& records = *parsed;
-  const auto column = [&](const char* name) -> std::int64_t {
-    if (records.empty()) return -1;
-    const auto& titles = records.front().fields;
-    const auto found = std::ranges::find(titles, name);
-    return found == titles.end() ? -1 : found - titles.begin();
-  };
-  const std::int64_t path_column = column("path"), label_column = column("label");
-  if (path_column < 0 || label_column < 0) {
-    return make_error(ErrorCode::bad_input, "the first line must name the columns path and label")
-        .in_file(path)
-        .in_field(path_column < 0 ? "path" : "label");
-  }
-  std::map<std::string, std::int64_t> by_label, by_path;
+  FOVEA_TRY(const LabelTable table, read_table(path, pictures, {"path", "label"}));
+  std::map<std::string, std::int64_t> by_label;
   for (std::int64_t i = 0; i < model.classes(); ++i) by_label.emplace(model.label(i), i);
-  const fs::path folder = fs::path(path).parent_path();
-  for (std::size_t r = 1; r < records.size(); ++r) {
-    const CsvRecord& record = records[r];
-    if (std::ssize(record.fields) <= std::max(path_column, label_column)) {
-      return make_error(ErrorCode::bad_input, "this line has too few fields")
-          .in_file(path)
-          .at(record.line);
-    }
-    auto label = class_of(record.fields[static_cast<std::size_t>(label_column)], model, by_label);
+  std::vector<std::int64_t> classes(table.records.size(), -1);
+  for (std::size_t r = 1; r < table.records.size(); ++r) {
+    const CsvRecord& record = table.records[r];
+    auto label = class_of(record.fields[table.columns[1]], model, by_label);
     if (!label) return std::move(label).error().in_file(path).in_field("label").at(record.line);
-    by_path[key_of(folder / record.fields[static_cast<std::size_t>(path_column)])] = *label;
+    classes[r] = *label;
   }
   TrueClasses truth;
-  for (const std::string& picture : pictures) {
-    const auto found = by_path.find(key_of(picture));
-    truth.push_back(found == by_path.end() ? -1 : found->second);
-  }
-  if (std::ranges::all_of(truth, [](std::int64_t index) { return index < 0; })) {
-    return make_error(ErrorCode::bad_input, "the table names none of the pictures")
-        .in_file(path)
-        .with_remedy("Its paths are relative to its own folder");
-  }
+  for (const std::size_t row : table.rows) truth.push_back(classes[row]);
   return truth;
+}
+
+Result<std::vector<std::string>> read_label_column(const std::string& path,
+                                                   const std::vector<std::string>& pictures,
+                                                   const std::string& column) {
+  FOVEA_TRY(const LabelTable table, read_table(path, pictures, {"path", column}));
+  std::vector<std::string> values;
+  for (const std::size_t row : table.rows) {
+    values.push_back(row == 0 ? "" : table.records[row].fields[table.columns[1]]);
+  }
+  return values;
 }
 
 ClassifyTotals total_of(const ClassifyRun& run, const TrueClasses& truth) {
@@ -123,7 +159,7 @@ ClassifyTotals total_of(const ClassifyRun& run, const TrueClasses& truth) {
     const auto& stages = picture.pruning.stages;
     totals.survivors.resize(std::max(totals.survivors.size(), stages.size()), 0.0);
     for (std::size_t s = 0; s < stages.size(); ++s) {
-      totals.survivors[s] += static_cast<double>(stages[s].kept.size());
+      totals.survivors[s] += static_cast<double>(stages[s].tokens());
     }
   }
   const auto good = static_cast<double>(std::max<std::int64_t>(1, totals.pictures - totals.failed));
@@ -197,7 +233,8 @@ std::string settings_table(const std::vector<ClassifyRun>& runs, const TrueClass
 }
 
 Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& truth,
-                   const VitClassifier& model, int threads, double load_ms) {
+                   const VitClassifier& model, int threads, double load_ms,
+                   const std::vector<PictureGroup>& groups) {
   Json all = Json::array();
   for (const ClassifyRun& run : runs) {
     const ClassifyTotals totals = total_of(run, truth);
@@ -210,6 +247,12 @@ Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& trut
     item.set("judged", totals.judged);
     item.set("gflops", totals.gflops);
     item.set("survivors", Json::array_of(totals.survivors));
+    if (run.setup.tome) {
+      const ToMeSettings& tome = *run.setup.tome;
+      item.set("merge", tome.merges.empty() ? Json() : Json::array_of(tome.merges));
+      item.set("keep", tome.merges.empty() ? Json(tome.keep) : Json());
+      item.set("proportional", tome.proportional);
+    }
     if (run.setup.settings) {
       Json cuts = Json::array();
       for (const VitCut& cut : run.setup.settings->cuts) {
@@ -230,6 +273,7 @@ Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& trut
     item.set("read_ms", rounded_ms(run.times.read_ms));
     item.set("model_ms", rounded_ms(run.times.run_ms));
     item.set("pictures_per_second", totals.per_second);
+    if (!groups.empty()) item.set("by", groups_json(run, truth, groups));
     all.push(std::move(item));
   }
   Json json = Json::object();
@@ -250,13 +294,18 @@ Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& trut
         labels.push(std::move(label));
       }
       row.set("labels", std::move(labels));
-      if (runs.front().setup.settings && !picture.error) {
+      if (runs.front().setting.prunes && !picture.error) {
         Json stages = Json::array();
         for (const StageRecord& stage : picture.pruning.stages) {
           Json one = Json::object();
           one.set("layer", stage.layer);
           one.set("when", hook_name(stage.when));
           one.set("kept", Json::array_of(stage.kept));
+          if (!stage.sources.empty()) {
+            Json merged = Json::array();
+            for (const auto& patches : stage.sources) merged.push(Json::array_of(patches));
+            one.set("sources", std::move(merged));
+          }
           stages.push(std::move(one));
         }
         row.set("stages", std::move(stages));

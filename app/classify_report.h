@@ -21,6 +21,11 @@ using TrueClasses = std::vector<std::int64_t>;
 Result<TrueClasses> read_true_classes(const std::string& path,
                                       const std::vector<std::string>& pictures,
                                       const VitClassifier& model);
+/// Another column of that table, by place in the list of pictures; empty where it says nothing.
+/// Errors: as above.
+Result<std::vector<std::string>> read_label_column(const std::string& path,
+                                                   const std::vector<std::string>& pictures,
+                                                   const std::string& column);
 
 /// One setting run over all pictures.
 struct ClassifyRun {
@@ -48,8 +53,11 @@ std::string classify_csv(const ClassifyRun& run, const VitClassifier& model, std
 std::string classify_table(const ClassifyRun& run, const VitClassifier& model);
 /// The settings in columns.
 std::string settings_table(const std::vector<ClassifyRun>& runs, const TrueClasses& truth);
-/// {"runs": [...], "pictures": [...] (of a single setting), "model", "version"}.
+struct PictureGroup;
+/// {"runs": [...], "pictures": [...] (of a single setting), "model", "version"}; with groups each
+/// run has "by" (see groups_json()).
 Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& truth,
-                   const VitClassifier& model, int threads, double load_ms);
+                   const VitClassifier& model, int threads, double load_ms,
+                   const std::vector<PictureGroup>& groups);
 
 }  // namespace fovea::app

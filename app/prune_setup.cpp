@@ -2,6 +2,7 @@
 
 #include "app/model_folder.h"
 #include "vision/adaptive_tower.h"
+#include "vision/tome_merger.h"
 
 namespace fovea::app {
 
@@ -14,6 +15,7 @@ Result<std::shared_ptr<TowerPruner>> make_tower(const TowerChoice& tower, const 
   }
   FOVEA_TRY(VitPruneSetup setup,
             make_vit_prune_setup(std::get<VitPruneSetting>(tower.choice), model.vision()));
+  if (setup.tome) return tome_tower_pruner(std::move(*setup.tome), tower.name);
   return adaptive_tower_pruner(std::move(*setup.settings), tower.name);
 }
 

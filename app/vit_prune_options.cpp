@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cmath>
 #include <set>
+#include <string_view>
 
 #include "app/text.h"
 #include "kernels/base/file.h"
@@ -80,6 +81,41 @@ Status set_keep(VitPruneSetting& setting, const std::string& value) {
   return bad_value("shares of the patches kept after each cut, such as 0.7,0.5,0.3", value);
 }
 
+Status set_flops(VitPruneSetting& setting, const std::string& value) {
+  double share = 0;
+  if (read_number(value, share) && share > 0 && share <= 1) {
+    setting.flops = share;
+    return {};
+  }
+  return bad_value("the share of the unpruned work, above 0 and at most 1, such as 0.65", value);
+}
+
+Status set_merge(VitPruneSetting& setting, const std::string& value) {
+  constexpr std::int64_t most = 1'000'000;
+  std::vector<std::int64_t> counts;
+  const bool good = read_list(value, counts) && std::ranges::all_of(counts, [](std::int64_t count) {
+                      return count >= 0 && count <= most;
+                    });
+  if (!good) return bad_value("patches merged in each block: one number, or 16+16+8", value);
+  setting.tome.merges = std::move(counts);
+  return {};
+}
+
+Status set_inflect(VitPruneSetting& setting, const std::string& value) {
+  double inflect = 0;
+  if (!read_number(value, inflect) || !(inflect >= -1 && inflect <= 1)) {
+    return bad_value("a number from -1 (most in the first blocks) to 1", value);
+  }
+  setting.tome.inflect = inflect;
+  return {};
+}
+
+Status set_proportional(VitPruneSetting& setting, const std::string& value) {
+  if (value != "on" && value != "off") return bad_value("on or off", value);
+  setting.tome.proportional = value == "on";
+  return {};
+}
+
 Status set_seed(VitPruneSetting& setting, const std::string& value) {
   if (read_number(value, setting.seed)) return {};
   return bad_value("a whole number of at most 64 bits", value);
@@ -91,7 +127,7 @@ struct Key {
   const char* help;
   Status (*set)(VitPruneSetting& setting, const std::string& value);
 };
-constexpr std::array<Key, 5> kKeys{{
+constexpr std::array<Key, 9> kKeys{{
     {"thresholds", "LIST|FILE",
      "Scores that patches must exceed at each cut, or a file of fovea calibrate vit (default: the "
      "checkpoint's own)",
@@ -99,7 +135,21 @@ constexpr std::array<Key, 5> kKeys{{
     {"blocks", "LIST", "Blocks before which to cut (default: 4,7,10 of twelve, to scale)",
      set_blocks},
     {"score", "STATE", "What decides: last block's scores, their sum (accu), or ema", set_score},
-    {"keep", "LIST", "topk and random: shares of the patches kept after each cut", set_keep},
+    {"keep", "LIST",
+     "topk and random: shares of the patches kept after each cut; tome: the share left at the end",
+     set_keep},
+    {"flops", "SHARE",
+     "topk, random and tome, in place of keep: solve for this share of the unpruned work (topk and "
+     "random: the same share of what is there at each cut)",
+     set_flops},
+    {"merge", "LIST", "tome, in place of keep: patches merged in each block, or block by block",
+     set_merge},
+    {"inflect", "F",
+     "tome, with one number of merge: from -1, most in the first blocks, to 1 (default 0)",
+     set_inflect},
+    {"proportional", "on|off",
+     "tome: a merged token draws attention by its size (default on, as for ViT and DeiT)",
+     set_proportional},
     {"seed", "N", "random: seed of the draw (default 0)", set_seed},
 }};
 
@@ -112,28 +162,65 @@ struct NamedRule {
   const char* name;
   VitKeepRule rule;
   const char* help;
+  std::string_view keys;  // it makes use of
+  bool merges = false;
 };
-constexpr std::array<NamedRule, 4> kRules{{
+constexpr std::array<NamedRule, 5> kRules{{
     {"adaptive", VitKeepRule::threshold,
-     "each picture keeps the patches above the thresholds (arXiv 2209.13802)"},
+     "each picture keeps the patches above the thresholds (arXiv 2209.13802)",
+     "thresholds blocks score"},
     {"adaptive-batch", VitKeepRule::batch_average,
      "the same, every picture of a batch keeping the mean count of its best, as the published code "
-     "does"},
-    {"topk", VitKeepRule::top_k, "every picture keeps the same share, the best by the same scores"},
-    {"random", VitKeepRule::random, "every picture keeps the same share, by lot"},
+     "does",
+     "thresholds blocks score"},
+    {"topk", VitKeepRule::top_k, "every picture keeps the same share, the best by the same scores",
+     "keep flops blocks score"},
+    {"random", VitKeepRule::random, "every picture keeps the same share, by lot",
+     "keep flops blocks seed"},
+    {"tome", VitKeepRule::top_k,
+     "in every block the patches most alike become one (arXiv 2210.09461)",
+     "keep flops merge inflect proportional", true},
 }};
 
 bool counts(VitKeepRule rule) {
   return rule == VitKeepRule::top_k || rule == VitKeepRule::random;
 }
 
+const NamedRule* find_rule(const std::string& written) {
+  const auto* rule =
+      std::ranges::find(kRules, written.substr(0, written.find(':')), &NamedRule::name);
+  return rule == kRules.end() ? nullptr : rule;
+}
+
 /// Which keys a rule makes use of.
-bool uses(VitKeepRule rule, const std::string& key) {
-  if (key == "thresholds") return !counts(rule);
-  if (key == "keep") return counts(rule);
-  if (key == "seed") return rule == VitKeepRule::random;
-  if (key == "score") return rule != VitKeepRule::random;
-  return true;
+bool uses(const NamedRule& rule, const std::string& key) {
+  const std::string words = " " + std::string(rule.keys) + " ";
+  return words.find(" " + key + " ") != std::string::npos;
+}
+
+/// A way of saying how many are left, and one alone. Errors: usage.
+Status check_counts(const NamedRule& rule, const VitPruneSetting& setting) {
+  const int said = (setting.keep.empty() ? 0 : 1) + (setting.flops ? 1 : 0) +
+                   (setting.tome.merges.empty() ? 0 : 1);
+  if (said != 1) {
+    return make_error(ErrorCode::usage,
+                      format("%s needs one way of saying how many patches are left", rule.name))
+        .in_field("--vit-prune")
+        .with_remedy(rule.merges ? "Write, for example, tome:keep=0.5, tome:flops=0.65 or "
+                                   "tome:merge=16"
+                                 : "Write, for example, " + std::string(rule.name) +
+                                       ":keep=0.7+0.5+0.3 or " + rule.name + ":flops=0.65");
+  }
+  if (rule.merges && setting.keep.size() > 1) {
+    return make_error(ErrorCode::usage, "tome keeps one share of the patches, at the end")
+        .in_field("--vit-prune");
+  }
+  if (rule.merges && setting.tome.inflect != 0 && setting.tome.merges.size() != 1) {
+    return make_error(ErrorCode::usage, "an inflection bends one number of merges")
+        .in_field("--vit-prune")
+        .with_remedy("Write, for example, tome:merge=16:inflect=-1");
+  }
+  return {};
 }
 
 // ---- Settings ----------------------------------------------------------------------------------
@@ -151,8 +238,8 @@ Result<VitPruneSetting> read_setting(const std::string& written,
   VitPruneSetting setting;
   setting.name = written;
   if (parts.size() == 1 && parts.front() == "none") return setting;
-  const auto* rule = std::ranges::find(kRules, parts.front(), &NamedRule::name);
-  if (rule == kRules.end()) {
+  const NamedRule* rule = find_rule(parts.front());
+  if (rule == nullptr) {
     std::string names = "none";
     for (const NamedRule& known : kRules) names += std::string(", ") + known.name;
     return make_error(ErrorCode::usage,
@@ -162,20 +249,27 @@ Result<VitPruneSetting> read_setting(const std::string& written,
   }
   setting.prunes = true;
   setting.rule = rule->rule;
+  setting.merges = rule->merges;
+  const auto says_how_many = [](const std::string& key) {
+    return key == "keep" || key == "flops" || key == "merge";
+  };
+  const bool own_number = std::any_of(parts.begin() + 1, parts.end(), [&](const std::string& part) {
+    return says_how_many(part.substr(0, part.find('=')));
+  });
   for (const auto& [key, value] : shared) {
-    if (uses(setting.rule, key)) FOVEA_CHECK(find_key(key)->set(setting, value));
+    if (own_number && says_how_many(key)) continue;
+    if (uses(*rule, key)) FOVEA_CHECK(find_key(key)->set(setting, value));
   }
   std::set<std::string> said;
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const std::size_t sign = parts[i].find('=');
     const std::string key = parts[i].substr(0, sign);
     const Key* known = find_key(key);
-    if (sign == std::string::npos || known == nullptr || !uses(setting.rule, key) ||
+    if (sign == std::string::npos || known == nullptr || !uses(*rule, key) ||
         !said.insert(key).second) {
       std::string keys;
       for (const Key& each : kKeys) {
-        if (uses(setting.rule, each.name))
-          keys += (keys.empty() ? "" : ", ") + std::string(each.name);
+        if (uses(*rule, each.name)) keys += (keys.empty() ? "" : ", ") + std::string(each.name);
       }
       return make_error(ErrorCode::usage,
                         format("%s makes nothing of \"%.60s\"", rule->name, parts[i].c_str()))
@@ -186,11 +280,7 @@ Result<VitPruneSetting> read_setting(const std::string& written,
       return make_error(ErrorCode::usage, key + " " + set.error().message).in_field("--vit-prune");
     }
   }
-  if (counts(setting.rule) && setting.keep.empty()) {
-    return make_error(ErrorCode::usage, format("%s needs the shares to keep", rule->name))
-        .in_field("--vit-prune")
-        .with_remedy("Write, for example, " + std::string(rule->name) + ":keep=0.7+0.5+0.3");
-  }
+  if (counts(setting.rule)) FOVEA_CHECK(check_counts(*rule, setting));
   return setting;
 }
 
@@ -247,18 +337,40 @@ Result<VitPruneSetup> setup_for(const VitPruneSetting& setting, const VitEncoder
   VitPruneSetup setup;
   if (!setting.prunes) return setup;
   const int layers = encoder.run_layers();
+  const VitConfig& config = encoder.config();
+  if (setting.merges) {
+    ToMeSettings tome = setting.tome;
+    if (!setting.keep.empty()) tome.keep = setting.keep.front();
+    if (setting.flops) {
+      auto keep =
+          tome_keep_for_work(vit_work(config), layers, config.prefix_tokens(), *setting.flops);
+      if (!keep) return std::move(keep).error().in_field("--vit-prune");
+      tome.keep = *keep;
+    }
+    auto merges = tome_merges(tome, layers, config.patches(), config.prefix_tokens());
+    if (!merges) return std::move(merges).error().in_field("--vit-prune");
+    setup.tome = std::move(tome);
+    return setup;
+  }
   VitPruneSettings settings;
   if (counts(setting.rule)) {
     const std::vector<int> blocks =
         setting.blocks.empty() ? default_vit_cuts(layers) : setting.blocks;
-    if (blocks.size() != setting.keep.size()) {
-      return make_error(ErrorCode::usage, format("%zu shares to keep for %zu cuts",
-                                                 setting.keep.size(), blocks.size()))
+    std::vector<double> shares = setting.keep;
+    if (setting.flops) {
+      auto solved =
+          keep_for_work(vit_work(config), blocks, layers, config.prefix_tokens(), *setting.flops);
+      if (!solved) return std::move(solved).error().in_field("--vit-prune");
+      shares = std::move(*solved);
+    }
+    if (blocks.size() != shares.size()) {
+      return make_error(ErrorCode::usage,
+                        format("%zu shares to keep for %zu cuts", shares.size(), blocks.size()))
           .in_field("--vit-prune")
           .with_remedy("Name as many blocks, or as many shares");
     }
     for (std::size_t i = 0; i < blocks.size(); ++i) {
-      settings.cuts.push_back({.block = blocks[i], .threshold = 0, .keep_share = setting.keep[i]});
+      settings.cuts.push_back({.block = blocks[i], .threshold = 0, .keep_share = shares[i]});
     }
   } else {
     FOVEA_TRY(const VitThresholds thresholds,
@@ -301,7 +413,8 @@ Status read_vit_prune_settings(VitPruneOptions& options) {
   if (options.settings.empty()) options.settings.emplace_back();
   for (const auto& [key, value] : options.shared) {
     const bool used = std::ranges::any_of(options.settings, [&](const VitPruneSetting& setting) {
-      return setting.prunes && uses(setting.rule, key);
+      const NamedRule* rule = find_rule(setting.name);
+      return rule != nullptr && uses(*rule, key);
     });
     if (used) continue;
     return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")

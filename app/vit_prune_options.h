@@ -11,6 +11,7 @@
 #include "kernels/base/error.h"
 #include "vision/adaptive_vit.h"
 #include "vision/classifier.h"
+#include "vision/tome_merger.h"
 
 namespace CLI {
 class App;
@@ -23,11 +24,14 @@ struct VitPruneSetting {
   std::string name = "none";  // as it was written: what tables and JSON call it
   bool prunes = false;
   VitKeepRule rule = VitKeepRule::threshold;
+  bool merges = false;                 // ToMe: no rule holds
   std::vector<int> blocks;             // empty: the checkpoint's, the file's, or the default
   std::vector<double> thresholds;      // of the line itself
   std::string thresholds_file;         // or of a file
   std::optional<VitScoreState> state;  // none: the file's, or last
-  std::vector<double> keep;            // shares, of rules that count
+  std::vector<double> keep;            // shares, of rules that count; ToMe: the one at the end
+  std::optional<double> flops;         // or the share of the unpruned work that gives them
+  ToMeSettings tome;
   std::uint64_t seed = 0;
 };
 
@@ -52,6 +56,7 @@ Result<VitPruneSetting> read_vit_prune_setting(const std::string& written);
 /// A setting ready to run: nothing for "none".
 struct VitPruneSetup {
   std::optional<VitPruneSettings> settings;
+  std::optional<ToMeSettings> tome;
   std::string
       thresholds_from;  // "checkpoint", "command line", the file's name; empty: no thresholds
 };

@@ -26,6 +26,8 @@ Result<std::vector<float>> vit_token_scores(Context& context, const VitBlockView
 struct VitPruneRecord {
   std::vector<StageRecord> stages;            // kept: raster indices of patches, ascending
   std::vector<std::int64_t> tokens_entering;  // per block, special tokens included
+  /// Per block, where merging leaves fewer between attention and MLP; else empty.
+  std::vector<std::int64_t> tokens_after_attention;
 };
 
 /// Runs VitPruning over the batches of an encoder. One pass at a time.

@@ -74,6 +74,11 @@ Result<std::vector<ClassifiedPicture>> classify_pictures(
     reducer.emplace(*settings.prune, vit);
     hooks.reducer = &*reducer;
   }
+  std::optional<ToMeMerger> merger;
+  if (settings.tome) {
+    FOVEA_TRY(merger, ToMeMerger::create(*settings.tome, model.encoder()));
+    hooks.merger = &*merger;
+  }
   const auto batch = static_cast<std::size_t>(std::max<std::int64_t>(settings.batch, 1));
   const auto room = static_cast<std::int64_t>(std::min(batch, paths.size()));
   FOVEA_TRY(Tensor pixels,
@@ -109,9 +114,10 @@ Result<std::vector<ClassifiedPicture>> classify_pictures(
       picture.top = top_classes(row, settings.top);
       if (settings.keep_logits) picture.logits.assign(row.begin(), row.end());
       picture.gflops = whole;
-      if (!reducer) continue;
-      picture.pruning = reducer->records()[i];
-      picture.gflops = work.gflops(picture.pruning.tokens_entering);
+      if (!reducer && !merger) continue;
+      picture.pruning = reducer ? reducer->records()[i] : merger->records()[i];
+      picture.gflops =
+          work.gflops(picture.pruning.tokens_entering, picture.pruning.tokens_after_attention);
     }
     if (progress) progress(std::min(first + batch, all.size()));
   }

@@ -11,6 +11,7 @@
 
 #include "vision/adaptive_vit.h"
 #include "vision/classifier.h"
+#include "vision/tome_merger.h"
 
 namespace fovea {
 
@@ -28,6 +29,7 @@ struct ClassifySettings {
   std::int64_t batch = 16;
   bool keep_logits = false;
   std::optional<VitPruneSettings> prune;  // checked against the model's blocks
+  std::optional<ToMeSettings> tome;       // then nothing else prunes
 };
 
 struct ClassifyTimes {

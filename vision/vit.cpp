@@ -174,6 +174,12 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
   FOVEA_CHECK(check_arguments(config, pixels, out));
   const Workspace::Scope scope(context.workspace);
   const bool watched = hooks.observer || hooks.reducer != nullptr;
+  if (hooks.merger != nullptr) {
+    if (watched) {
+      return make_error(ErrorCode::internal, "tokens that are being merged cannot be watched");
+    }
+    FOVEA_CHECK(hooks.merger->start(pixels.rows()));
+  }
   FOVEA_TRY(const VitBuffers buffers, take_vit_buffers(context, config, out.rows(), watched));
   FOVEA_CHECK(embed(context, config, impl_->weights, pixels, out));
   VitRows rows = all_rows(config, pixels.rows());
@@ -187,11 +193,20 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
       FOVEA_CHECK(hooks.reducer->before_block(context, layer, rows, keep));
       if (!keep.empty()) FOVEA_CHECK(compact(config, keep, rows, out));
     }
-    const TensorView hidden = out.slice(0, rows.count());
-    const VitBuffers used = first_rows(buffers, config.heads, rows.count());
-    FOVEA_CHECK(run_vit_block(context, config,
-                              impl_->weights.blocks[static_cast<std::size_t>(layer)], rows, used,
-                              hidden));
+    TensorView hidden = out.slice(0, rows.count());
+    VitBuffers used = first_rows(buffers, config.heads, rows.count());
+    const VitBlockWeights& block = impl_->weights.blocks[static_cast<std::size_t>(layer)];
+    std::span<const float* const> bias;
+    if (hooks.merger != nullptr) bias = hooks.merger->key_bias();
+    FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, bias, hidden));
+    if (hooks.merger != nullptr) {
+      const VitRows before = rows;
+      const VitBlockView attended = block_view(config, layer, before, used, hidden);
+      FOVEA_CHECK(hooks.merger->after_attention(context, attended, rows, hidden));
+      hidden = out.slice(0, rows.count());
+      used = first_rows(buffers, config.heads, rows.count());
+    }
+    FOVEA_CHECK(run_vit_mlp(context, config, block, used, hidden));
     const VitBlockView view = block_view(config, layer, rows, used, hidden);
     if (hooks.reducer != nullptr && hooks.reducer->watches(layer)) {
       FOVEA_CHECK(hooks.reducer->after_block(context, view));

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/context.h"
@@ -22,7 +23,8 @@ namespace fovea {
 struct VitRows {
   std::vector<std::int32_t> offsets;  // picture p owns rows offsets[p] .. offsets[p + 1] - 1
   std::vector<std::int32_t> tokens;   // per row: index in the whole sequence of its picture (class
-                                      // token 0, distillation token if any, patches), ascending
+                                      // token 0, distillation token if any, patches), ascending;
+                                      // of a merged token the first it is made of, in any order
 
   std::int64_t pictures() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
   std::int64_t count() const { return offsets.back(); }
@@ -70,10 +72,27 @@ class VitReducer {
   virtual Status after_block(Context& context, const VitBlockView& block) = 0;
 };
 
-/// Who takes part in a pass; neither by default.
+/// Makes fewer tokens of many between the attention and the MLP of blocks (ToMe).
+class VitMerger {
+ public:
+  virtual ~VitMerger() = default;
+  /// A pass over so many pictures begins.
+  virtual Status start(std::int64_t pictures) = 0;
+  /// Added to the logits of every row: a pointer a picture to one number for each of its tokens, or
+  /// nothing.
+  virtual std::span<const float* const> key_bias() = 0;
+  /// `block` shows the block whose attention has just run (its hidden states lack the MLP); `rows`
+  /// and the first rows of `hidden` become those that go on, the special tokens of every picture
+  /// first among its own.
+  virtual Status after_attention(Context& context, const VitBlockView& block, VitRows& rows,
+                                 TensorView hidden) = 0;
+};
+
+/// Who takes part in a pass; nobody by default, and a merger alone.
 struct VitHooks {
   VitObserver observer;  // called after every block
   VitReducer* reducer = nullptr;
+  VitMerger* merger = nullptr;
 };
 
 class VitEncoder {

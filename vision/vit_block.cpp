@@ -19,7 +19,7 @@ TensorView heads_view(TensorView block, std::int64_t begin, const VitConfig& con
 
 /// Each picture's tokens see each other.
 Status attend(Context& context, const VitConfig& config, const VitRows& rows,
-              const VitBuffers& buffers) {
+              const VitBuffers& buffers, std::span<const float* const> key_bias) {
   const std::int64_t width = config.hidden_size;
   const TensorView key = heads_view(buffers.qkv, width, config);
   const TensorView value = heads_view(buffers.qkv, 2 * width, config);
@@ -43,6 +43,7 @@ Status attend(Context& context, const VitConfig& config, const VitRows& rows,
   args.kv = kv;
   args.mask = MaskKind::full;
   args.scale = config.attention_scale();
+  args.key_bias = key_bias;
   args.out = heads_view(buffers.gathered, 0, config);
   args.lse = buffers.lse;
   return attention(context, args);
@@ -103,20 +104,31 @@ VitBuffers first_rows(const VitBuffers& buffers, std::int64_t heads, std::int64_
   return cut;
 }
 
-Status run_vit_block(Context& context, const VitConfig& config, const VitBlockWeights& block,
-                     const VitRows& rows, const VitBuffers& buffers, TensorView hidden) {
+namespace {
+
+constexpr Epilogue kOntoResidual{.activation = Activation::none, .accumulate = true};
+
+}  // namespace
+
+Status run_vit_attention(Context& context, const VitConfig& config, const VitBlockWeights& block,
+                         const VitRows& rows, const VitBuffers& buffers,
+                         std::span<const float* const> key_bias, TensorView hidden) {
   const auto eps = static_cast<float>(config.layer_norm_eps);
-  const Epilogue onto_residual{.activation = Activation::none, .accumulate = true};
   FOVEA_CHECK(layer_norm(context, hidden, block.norm1.weight.view(), block.norm1.bias.view(), eps,
                          buffers.normed));
   FOVEA_CHECK(block.qkv.apply(context, buffers.normed, buffers.qkv));
-  FOVEA_CHECK(attend(context, config, rows, buffers));
-  FOVEA_CHECK(block.out.apply(context, buffers.gathered, hidden, onto_residual));
+  FOVEA_CHECK(attend(context, config, rows, buffers, key_bias));
+  return block.out.apply(context, buffers.gathered, hidden, kOntoResidual);
+}
+
+Status run_vit_mlp(Context& context, const VitConfig& config, const VitBlockWeights& block,
+                   const VitBuffers& buffers, TensorView hidden) {
+  const auto eps = static_cast<float>(config.layer_norm_eps);
   FOVEA_CHECK(layer_norm(context, hidden, block.norm2.weight.view(), block.norm2.bias.view(), eps,
                          buffers.normed));
   FOVEA_CHECK(block.fc1.apply(context, buffers.normed, buffers.mlp,
                               {.activation = config.activation, .accumulate = false}));
-  return block.fc2.apply(context, buffers.mlp, hidden, onto_residual);
+  return block.fc2.apply(context, buffers.mlp, hidden, kOntoResidual);
 }
 
 VitBlockView block_view(const VitConfig& config, int layer, const VitRows& rows,

@@ -25,9 +25,15 @@ Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, s
 /// The buffers cut to this many rows.
 VitBuffers first_rows(const VitBuffers& buffers, std::int64_t heads, std::int64_t rows);
 
-/// hidden: [rows, hidden], the block's input and output. `buffers` have exactly these rows.
-Status run_vit_block(Context& context, const VitConfig& config, const VitBlockWeights& block,
-                     const VitRows& rows, const VitBuffers& buffers, TensorView hidden);
+/// The first half of a block: hidden, [rows, hidden], gains what attention gathers. `buffers` have
+/// exactly these rows. key_bias: as in AttentionArgs.
+Status run_vit_attention(Context& context, const VitConfig& config, const VitBlockWeights& block,
+                         const VitRows& rows, const VitBuffers& buffers,
+                         std::span<const float* const> key_bias, TensorView hidden);
+
+/// The second half.
+Status run_vit_mlp(Context& context, const VitConfig& config, const VitBlockWeights& block,
+                   const VitBuffers& buffers, TensorView hidden);
 
 /// What the block that has just run shows.
 VitBlockView block_view(const VitConfig& config, int layer, const VitRows& rows,

@@ -181,9 +181,9 @@ std::vector<std::vector<std::int32_t>> VitPruning::cut(int index) {
   return survivors;
 }
 
-double VitWork::block_gflops(double tokens) const {
+double VitWork::block_gflops(double tokens, double mlp_tokens) const {
   const auto d = static_cast<double>(hidden), m = static_cast<double>(intermediate);
-  return (4 * d * d * tokens + 2 * d * tokens * tokens + 2 * m * d * tokens) / 1e9;
+  return (4 * d * d * tokens + 2 * d * tokens * tokens + 2 * m * d * mlp_tokens) / 1e9;
 }
 
 double VitWork::embedding_gflops() const {
@@ -192,11 +192,57 @@ double VitWork::embedding_gflops() const {
 }
 
 double VitWork::gflops(std::span<const std::int64_t> tokens_entering) const {
+  return gflops(tokens_entering, {});
+}
+
+double VitWork::gflops(std::span<const std::int64_t> tokens_entering,
+                       std::span<const std::int64_t> tokens_after_attention) const {
   double total = embedding_gflops();
-  for (const std::int64_t tokens : tokens_entering) {
-    total += block_gflops(static_cast<double>(tokens));
+  for (std::size_t block = 0; block < tokens_entering.size(); ++block) {
+    const auto entering = static_cast<double>(tokens_entering[block]);
+    total += block_gflops(entering, tokens_after_attention.empty()
+                                        ? entering
+                                        : static_cast<double>(tokens_after_attention[block]));
   }
   return total;
+}
+
+Result<std::vector<double>> keep_for_work(const VitWork& work, std::span<const int> cuts,
+                                          int layers, std::int64_t special, double share) {
+  const auto shares_at = [&](double s) {
+    std::vector<double> shares;
+    double product = 1;
+    for (std::size_t i = 0; i < cuts.size(); ++i) shares.push_back(product *= s);
+    return shares;
+  };
+  const auto cost = [&](double s) {
+    const std::vector<double> shares = shares_at(s);
+    double total = work.embedding_gflops();
+    auto tokens = static_cast<double>(work.patches + special);
+    std::size_t next = 0;
+    for (int block = 0; block < layers; ++block) {
+      for (; next < cuts.size() && cuts[next] == block; ++next) {
+        tokens = static_cast<double>(special) +
+                 std::round(shares[next] * static_cast<double>(work.patches));
+      }
+      total += work.block_gflops(tokens);
+    }
+    return total;
+  };
+  const double whole = cost(1), least = cost(0), wanted = share * whole;
+  if (!(wanted >= least) || !(share <= 1)) {
+    return make_error(ErrorCode::usage, "a share of " + std::to_string(share) +
+                                            " of the work is out of reach: with these cuts it lies "
+                                            "between " +
+                                            std::to_string(least / whole) + " and 1");
+  }
+  double low = 0, high = 1;
+  for (int step = 0; step < 60; ++step) {
+    const double middle = 0.5 * (low + high);
+    (cost(middle) < wanted ? low : high) = middle;
+  }
+  const bool low_is_nearer = wanted - cost(low) < cost(high) - wanted;
+  return shares_at(low_is_nearer ? low : high);
 }
 
 }  // namespace fovea

@@ -31,8 +31,8 @@ enum class VitKeepRule {
   threshold,      // each picture keeps what lies strictly above the threshold
   batch_average,  // every picture keeps its best k, k = floor(mean over the batch of what lies
                   // above): the published code's way with several pictures at a time
-  top_k,   // every picture keeps a fixed share of its patches, the best
-  random,  // the same number, drawn by lot
+  top_k,          // every picture keeps a fixed share of its patches, the best
+  random,         // the same number, drawn by lot
 };
 
 /// The first block whose scores count: class attention is unsteady before (section 3), so the first
@@ -101,10 +101,21 @@ struct VitWork {
   std::int64_t patch_inputs = 0;  // channels * patch_size^2
   std::int64_t patches = 0;       // embedded, whatever survives
 
-  double block_gflops(double tokens) const;
+  double block_gflops(double tokens) const { return block_gflops(tokens, tokens); }
+  /// mlp_tokens: those that reach the MLP.
+  double block_gflops(double tokens, double mlp_tokens) const;
   double embedding_gflops() const;
   /// tokens_entering: tokens (class token included) that enter each block.
   double gflops(std::span<const std::int64_t> tokens_entering) const;
+  /// tokens_after_attention: that reach each block's MLP; empty where all do.
+  double gflops(std::span<const std::int64_t> tokens_entering,
+                std::span<const std::int64_t> tokens_after_attention) const;
 };
+
+/// Shares to keep before each of `cuts`, s, s^2, s^3 and so on, for which a picture costs `share`
+/// of its unpruned work (as near as whole patches allow). special: tokens beside the patches.
+/// Errors: usage where even s = 0 costs more, naming the least share.
+Result<std::vector<double>> keep_for_work(const VitWork& work, std::span<const int> cuts,
+                                          int layers, std::int64_t special, double share);
 
 }  // namespace fovea

@@ -228,5 +228,61 @@ TEST_F(Classify, another_picture_size_runs_with_resampled_positions) {
   EXPECT_EQ(at(json, {"model", "patches"}).as_int(), 64);
 }
 
+TEST_F(Classify, merging_patches_costs_less_and_says_what_became_one) {
+  const Json json = json_of(run_fovea(
+      words({"--json", "--vit-prune", "none", "--vit-prune", "tome:merge=2", "--vit-prune",
+             "tome:flops=.8", "--vit-prune", "topk:flops=.8", "--vit-prune", "random:flops=.8"})));
+  const auto runs = at(json, {"runs"}).as_array();
+  ASSERT_EQ(runs.size(), 5U);
+  const double whole = at(runs[0], {"gflops"}).as_double();
+  EXPECT_LT(at(runs[1], {"gflops"}).as_double(), whole);
+  const auto left = at(runs[1], {"survivors"}).as_array();
+  ASSERT_EQ(left.size(), 5U) << "a stage for each block";
+  EXPECT_EQ(left[0].as_double(), 14);
+  EXPECT_EQ(left[4].as_double(), 6);
+  for (std::size_t i = 2; i < 5; ++i) {
+    EXPECT_NEAR(at(runs[i], {"gflops"}).as_double() / whole, .8, .05) << i;
+  }
+  EXPECT_EQ(at(runs[3], {"gflops"}).as_double(), at(runs[4], {"gflops"}).as_double());
+
+  const Json one = json_of(run_fovea(words({"--json", "--vit-prune", "tome:merge=4"})));
+  const auto pictures = at(one, {"pictures"}).as_array();
+  const auto stages = at(pictures[0], {"stages"}).as_array();
+  ASSERT_FALSE(stages.empty());
+  std::size_t patches = at(stages[0], {"kept"}).as_array().size();
+  const auto sources = at(stages[0], {"sources"}).as_array();
+  for (const Json& group : sources) patches += group.as_array().size();
+  EXPECT_EQ(patches, 16U) << "every patch is somewhere";
+  EXPECT_EQ(at(stages[0], {"kept"}).as_array().size() + sources.size(), 12U);
+}
+
+TEST_F(Classify, settings_and_a_column_of_the_labels_go_into_tables_and_plots) {
+  folder_.write(
+      "labels.csv",
+      "path,label,clutter\na.png,0,10\n\"b, with \"\"comma\"\".png\",0,2\nmore/c.png,1,2\n");
+  std::filesystem::remove(folder_.path() / "more/bad.png");
+  const auto result = run_fovea(words(
+      {"--labels", folder_ / "labels.csv", "--vit-prune", "none", "--vit-prune", "topk:keep=.5+.25",
+       "--by", "clutter", "--by-csv", folder_ / "by.csv", "--by-plot", folder_ / "by.png",
+       "--settings-csv", folder_ / "settings.csv", "--settings-plot", folder_ / "settings.png"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out.find("by clutter"), std::string::npos) << result.out;
+  const auto settings = csv("settings.csv");
+  ASSERT_EQ(settings.size(), 3U);
+  EXPECT_EQ(settings[0].fields.front(), "vit_prune");
+  EXPECT_EQ(settings[0].fields.back(), "left_2");
+  EXPECT_EQ(settings[1].fields.back(), "") << "unpruned has no cuts";
+  EXPECT_EQ(settings[2].fields.back(), "4");
+  const auto by = csv("by.csv");
+  ASSERT_EQ(by.size(), 5U);
+  EXPECT_EQ(by[1].fields[1], "2") << "numbers in rising order";
+  EXPECT_EQ(by[1].fields[2], "2");
+  EXPECT_EQ(by[2].fields[1], "10");
+  EXPECT_EQ(by[4].fields.back(), "4");
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "by.png"));
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "settings.png"));
+  expect_refused(run_fovea(words({"--labels", folder_ / "labels.csv", "--by", "mess"})), 2, "mess");
+}
+
 }  // namespace
 }  // namespace fovea

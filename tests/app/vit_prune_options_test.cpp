@@ -64,6 +64,25 @@ TEST(VitPruneOptions, nonsense_is_a_usage_error_that_says_what_there_is) {
   EXPECT_EQ(read({"adaptive"}, {{"seed", "1"}}).error().field, "--vit-prune-seed");
 }
 
+TEST(VitPruneOptions, how_many_are_left_is_said_in_one_way) {
+  const auto read_all = read({"tome:merge=8+4:proportional=off", "tome:merge=8:inflect=-1", "topk"},
+                             {{"flops", ".7"}});
+  ASSERT_TRUE(read_all) << read_all.error().to_string();
+  EXPECT_EQ(read_all->settings[0].tome.merges, (std::vector<std::int64_t>{8, 4}));
+  EXPECT_FALSE(read_all->settings[0].tome.proportional);
+  EXPECT_FALSE(read_all->settings[0].flops);
+  EXPECT_EQ(read_all->settings[1].tome.inflect, -1);
+  EXPECT_EQ(read_all->settings[2].flops, .7);
+  for (const char* wrong :
+       {"tome", "tome:keep=.5:flops=.5", "tome:keep=.5+.4", "topk:merge=3", "tome:merge=-1",
+        "tome:inflect=.5:keep=.5", "tome:merge=1:inflect=3", "topk:flops=0", "topk:flops=1.1",
+        "adaptive:flops=.5", "tome:merge=4:proportional=maybe", "topk:keep=.5:flops=.6"}) {
+    const auto refused = read({wrong});
+    ASSERT_FALSE(refused) << wrong;
+    EXPECT_EQ(refused.error().code, ErrorCode::usage) << wrong;
+  }
+}
+
 class VitPruneSetupTest : public ::testing::Test {
  protected:
   VitPruneSetupTest() {
