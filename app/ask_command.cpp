@@ -7,6 +7,7 @@
 #include "app/exit_code.h"
 #include "app/question_run.h"
 #include "app/report.h"
+#include "app/score_dump.h"
 #include "kernels/base/npy.h"
 
 namespace fovea::app {
@@ -27,12 +28,18 @@ Status write_logits(const std::string& path, const Answer& answer) {
 int run_ask(const AskOptions& options) {
   if (!options.compare.empty()) return run_compare(options);
   QuestionRun run;
-  const Keep keep{.trace = false, .logits = !options.dump_logits.empty()};
+  const Keep keep{.trace = false,
+                  .logits = !options.dump_logits.empty(),
+                  .scores = !options.dump_scores.empty()};
   if (const int code = run_question(options, keep, run); code != kExitOk) return code;
   if (keep.logits) {
     if (const auto written = write_logits(options.dump_logits, run.answer); !written) {
       return report_error(written.error());
     }
+  }
+  if (keep.scores) {
+    const auto written = write_scores(options.dump_scores, *run.scores, run.answer);
+    if (!written) return report_error(written.error());
   }
   if (options.output.json) {
     const Json json = answer_json(run.answer, run.prune.setting, *run.model, run.threads);

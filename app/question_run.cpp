@@ -10,6 +10,7 @@
 #include "app/line_reader.h"
 #include "app/model_folder.h"
 #include "app/report.h"
+#include "app/score_dump.h"
 #include "app/text.h"
 
 namespace fovea::app {
@@ -106,7 +107,18 @@ int run_question(const AskOptions& options, const Keep& keep, QuestionRun& run) 
   question.trace = keep.trace;
   question.keep_logits = keep.logits;
 
-  auto prune = make_prune_setup(options.prune.settings.front(), *run.model);
+  PruneSetting setting = options.prune.settings.front();
+  if (keep.scores) {
+    auto record = record_scores(setting);
+    if (!record) return report_error(record.error());
+    run.scores = std::move(*record);
+    if (run.scores == nullptr) {
+      return report_error(make_error(ErrorCode::usage, setting.name + " ranks by no score")
+                              .in_field("--dump-scores")
+                              .with_remedy("Name a method that ranks with --prune"));
+    }
+  }
+  auto prune = make_prune_setup(setting, *run.model);
   if (!prune) return report_error(prune.error());
   run.prune = std::move(*prune);
   auto session = create_session(run.model, run.threads, options.generation, run.prune);

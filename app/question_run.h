@@ -7,6 +7,7 @@
 
 #include "app/options.h"
 #include "app/prune_setup.h"
+#include "pruning/score_record.h"
 #include "vlm/session.h"
 
 namespace fovea::app {
@@ -18,6 +19,7 @@ struct QuestionRun {
   int threads = 1;
   double decode_image_ms = 0;
   PruneSetup prune;
+  std::shared_ptr<ScoreRecord> scores;  // where they are kept
   Answer answer;
 };
 
@@ -25,6 +27,7 @@ struct QuestionRun {
 struct Keep {
   bool trace = false;
   bool logits = false;
+  bool scores = false;
 };
 
 SamplingOptions sampling_options(const GenerationOptions& options);

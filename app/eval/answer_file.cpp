@@ -4,6 +4,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "app/score_dump.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
 
@@ -108,12 +109,7 @@ Status AnswerFile::finish(const std::vector<EvalItem>& items) {
 }
 
 std::string answer_path(const std::string& path, const std::string& run) {
-  std::string name;
-  for (const char c : run) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       c == '.' || c == '_' || c == '=' || c == '+' || c == '-';
-    name += plain ? c : '-';
-  }
+  const std::string name = file_name(run);
   const std::filesystem::path whole(path);
   return (whole.parent_path() / (whole.stem().string() + "-" + name + whole.extension().string()))
       .string();

@@ -2,17 +2,20 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <set>
 
 #include "app/eval/random.h"
 #include "app/text.h"
+#include "pruning/draw.h"
 #include "pruning/methods/given_tokens.h"
 
 namespace fovea::app {
 namespace {
 
 constexpr std::uint64_t kShuffleSeed = 1;
+constexpr std::uint64_t kLotSeed = 1;
 constexpr double kCommonWord = 0.05;       // of a category's questions
 constexpr std::size_t kSmallestForm = 10;  // questions
 
@@ -87,13 +90,13 @@ Result<Control> read_control(const std::string& written) {
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const std::size_t sign = parts[i].find('=');
     const std::string key = parts[i].substr(0, sign);
-    const bool known =
-        row->cuts && sign != std::string::npos && (key == "layers" || key == "positions");
+    const bool known = row->cuts && sign != std::string::npos &&
+                       (key == "layers" || key == "positions" || key == "budget");
     if (!known) {
       return make_error(ErrorCode::usage,
                         format("%s has no option \"%.60s\"", row->name, parts[i].c_str()))
           .in_field("--control")
-          .with_remedy(row->cuts ? "It has: layers=L, positions=original|compact"
+          .with_remedy(row->cuts ? "It has: layers=L, budget=N, positions=original|compact"
                                  : "It stands alone");
     }
     if (const Status set = set_prune_key(setting, key, parts[i].substr(sign + 1)); !set) {
@@ -106,33 +109,95 @@ Result<Control> read_control(const std::string& written) {
         .in_field("--control");
   }
   if (!layers.empty()) control.layer = layers.front();
+  control.budget = setting.request.schedule.budget;
+  if (control.budget && !layers.empty() && control.kind == Control::Kind::no_visual) {
+    return make_error(ErrorCode::usage, "no-visual reaches a budget by the layer of its cut")
+        .in_field("--control")
+        .with_remedy("Name layers or a budget");
+  }
   control.positions = setting.positions;
   return control;
 }
 
-std::optional<PruneSetup> control_setup(const Control& control, const EvalItem& item) {
+namespace {
+
+/// Tokens kept before the control's layer for a mean of its budget entering each layer.
+Result<std::int64_t> kept_for_budget(const Control& control, const ControlPrompt& prompt) {
+  const double before = static_cast<double>(control.layer) * static_cast<double>(prompt.visual);
+  const double behind = prompt.layers - control.layer;
+  const double wanted = *control.budget * prompt.layers - before;
+  const double kept = behind > 0 ? std::round(wanted / behind) : -1;
+  if (!(kept >= 0) || kept > static_cast<double>(prompt.visual)) {
+    return make_error(
+               ErrorCode::usage,
+               format("%s is out of reach: with a cut before layer %d the mean lies between "
+                      "%.1f and %lld",
+                      control.name.c_str(), control.layer, before / std::max(1, prompt.layers),
+                      static_cast<long long>(prompt.visual)))
+        .in_field("--control");
+  }
+  return static_cast<std::int64_t>(kept);
+}
+
+/// `first`, as many as fit, filled up from `others`, both by lot. Ascending.
+std::vector<std::int32_t> drawn_up_to(const std::vector<std::int32_t>& first,
+                                      const std::vector<std::int32_t>& others, std::int64_t count,
+                                      std::uint64_t key) {
+  const auto by_lot = [&](std::vector<std::int32_t> ids, std::size_t most) {
+    const auto end = ids.begin() + static_cast<std::ptrdiff_t>(std::min(most, ids.size()));
+    std::partial_sort(ids.begin(), end, ids.end(), [&](std::int32_t a, std::int32_t b) {
+      const auto lot = [&](std::int32_t id) { return drawn(key, static_cast<std::uint64_t>(id)); };
+      return lot(a) < lot(b);
+    });
+    ids.erase(end, ids.end());
+    return ids;
+  };
+  const auto room = static_cast<std::size_t>(count);
+  std::vector<std::int32_t> ids = by_lot(first, room);
+  const std::vector<std::int32_t> more = by_lot(others, room - ids.size());
+  ids.insert(ids.end(), more.begin(), more.end());
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
+}  // namespace
+
+Result<std::optional<PruneSetup>> control_setup(const Control& control, const EvalItem& item,
+                                                const ControlPrompt& prompt) {
   PruneSetup setup;
   setup.positions = control.positions;
-  const auto cut = [&](const std::vector<std::int32_t>& ids, GivenTokens::Named named) {
-    setup.policy = std::make_shared<GivenTokens>(ids, named, control.layer);
+  const auto cut = [&](std::vector<std::int32_t> ids, GivenTokens::Named named, int layer) {
+    setup.policy = std::make_shared<GivenTokens>(std::move(ids), named, layer);
   };
-  switch (control.kind) {
-    case Control::Kind::majority:
-    case Control::Kind::shuffled:
-      break;
-    case Control::Kind::no_visual:
-      cut({}, GivenTokens::Named::kept);
-      break;
-    case Control::Kind::evidence_only:
-      if (!item.has_evidence()) return std::nullopt;
-      cut(*item.evidence, GivenTokens::Named::kept);
-      break;
-    case Control::Kind::drop_evidence:
-      if (!item.has_evidence()) return std::nullopt;
-      cut(*item.evidence, GivenTokens::Named::dropped);
-      break;
+  if (control.kind == Control::Kind::majority || control.kind == Control::Kind::shuffled) {
+    return std::optional<PruneSetup>(std::move(setup));
   }
-  return setup;
+  if (control.kind == Control::Kind::no_visual) {
+    int layer = control.layer;
+    if (control.budget && prompt.visual > 0) {
+      layer = static_cast<int>(
+          std::lround(*control.budget / static_cast<double>(prompt.visual) * prompt.layers));
+    }
+    // Behind the last layer nothing is left to cut.
+    if (layer < prompt.layers || !control.budget) cut({}, GivenTokens::Named::kept, layer);
+    return std::optional<PruneSetup>(std::move(setup));
+  }
+  if (!item.has_evidence()) return std::optional<PruneSetup>();
+  const bool only = control.kind == Control::Kind::evidence_only;
+  if (!control.budget) {
+    cut(*item.evidence, only ? GivenTokens::Named::kept : GivenTokens::Named::dropped,
+        control.layer);
+    return std::optional<PruneSetup>(std::move(setup));
+  }
+  FOVEA_TRY(const std::int64_t kept, kept_for_budget(control, prompt));
+  std::vector<std::int32_t> others;
+  for (std::int32_t id = 0; id < prompt.visual; ++id) {
+    if (!std::binary_search(item.evidence->begin(), item.evidence->end(), id)) others.push_back(id);
+  }
+  const std::uint64_t key = draw_key(kLotSeed, item.line);
+  const std::vector<std::int32_t> first = only ? *item.evidence : std::vector<std::int32_t>();
+  cut(drawn_up_to(first, others, kept, key), GivenTokens::Named::kept, control.layer);
+  return std::optional<PruneSetup>(std::move(setup));
 }
 
 std::vector<std::vector<std::string>> shuffled_pictures(const std::vector<EvalItem>& items) {

@@ -21,17 +21,28 @@ struct Control {
   };
   std::string name;  // as it was written
   Kind kind = Kind::majority;
-  int layer = 0;                          // the cut lies before it
+  int layer = 0;  // the cut lies before it
+  /// Mean number of visual tokens that enter a layer. Beside the evidence (or in its absence) as
+  /// many others are drawn by lot, or of the evidence as many as fit; no_visual cuts so much later.
+  std::optional<double> budget;
   std::optional<PositionMode> positions;  // none: original
 };
 
-/// NAME[:layers=L][:positions=original|compact]; the keys only where tokens are cut. Errors: usage,
-/// naming what there is.
+/// NAME[:layers=L][:budget=N][:positions=original|compact]; the keys only where tokens are cut, and
+/// no_visual takes layers or a budget. Errors: usage, naming what there is.
 Result<Control> read_control(const std::string& written);
+
+/// A question's prompt, as far as a control must know it.
+struct ControlPrompt {
+  std::int64_t visual = 0;  // visual tokens
+  int layers = 0;           // of the model
+};
 
 /// The cut of a control for one question, through the selection path of every pruner; nothing for
 /// controls that cut nothing, and none where the question lacks the evidence that is asked for.
-std::optional<PruneSetup> control_setup(const Control& control, const EvalItem& item);
+/// Errors: usage for a budget that the cut's layer cannot reach.
+Result<std::optional<PruneSetup>> control_setup(const Control& control, const EvalItem& item,
+                                                const ControlPrompt& prompt);
 
 /// For each question the pictures it is shown when pictures are shuffled: those of another
 /// question with as many, by a fixed seed. Empty where there are no others (or no pictures).

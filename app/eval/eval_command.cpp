@@ -1,5 +1,6 @@
 // fovea eval: accuracy, tokens and time on questions whose answers are known.
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -11,6 +12,7 @@
 #include "app/exit_code.h"
 #include "app/model_folder.h"
 #include "app/report.h"
+#include "app/score_dump.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
 
@@ -74,18 +76,44 @@ Result<std::vector<EvalColumn>> make_columns(const EvalOptions& options, const L
     return {};
   };
   for (std::size_t i = 0; i < settings.size(); ++i) {
-    EvalColumn column{settings[i].name, i, std::nullopt, std::nullopt};
+    EvalColumn column{settings[i].name, i, {}, {}, {}, {}};
     if (!options.answers.empty()) FOVEA_CHECK(open(column, &settings[i]));
     columns.push_back(std::move(column));
   }
   for (const std::string& written : options.controls) {
     FOVEA_TRY(Control control, read_control(written));
     const bool asks = control.kind != Control::Kind::majority;
-    EvalColumn column{written, 0, std::move(control), std::nullopt};
+    EvalColumn column{written, 0, std::move(control), {}, {}, {}};
     if (asks && !options.answers.empty()) FOVEA_CHECK(open(column, nullptr));
     columns.push_back(std::move(column));
   }
   return columns;
+}
+
+/// Has every setting that ranks by scores write them down. By setting; null for the others.
+Result<std::vector<std::shared_ptr<ScoreRecord>>> record_all(std::vector<PruneSetting>& settings) {
+  std::vector<std::shared_ptr<ScoreRecord>> records;
+  for (PruneSetting& setting : settings) {
+    FOVEA_TRY(auto record, record_scores(setting));
+    records.push_back(std::move(record));
+  }
+  if (std::all_of(records.begin(), records.end(), [](const auto& r) { return r == nullptr; })) {
+    return make_error(ErrorCode::usage, "no setting ranks by a score")
+        .in_field("--dump-scores")
+        .with_remedy("Name a method that ranks with --prune");
+  }
+  return records;
+}
+
+Status write_exits(const EvalOptions& options, const EvalResult& result,
+                   const std::string& model_id) {
+  FOVEA_CHECK(write_file_atomically(options.exit_curve, exit_csv(result.exits)));
+  if (options.exit_plot.empty()) return {};
+  const std::string title = model_id + " and its guide on " +
+                            std::filesystem::path(options.questions).filename().string();
+  FOVEA_TRY(const Image picture, draw_chart(exit_chart(result.exits, title)));
+  FOVEA_TRY(const std::vector<std::byte> png, encode_png(picture));
+  return write_file_atomically(options.exit_plot, png);
 }
 
 Status write_plot(const EvalOptions& options, const EvalRun& run, const EvalResult& result,
@@ -132,8 +160,15 @@ int run_eval(const EvalOptions& options) {
   check_evidence(*items, grid.tokens);
   const auto guide = load_guide(options.prune, options.model);
   if (!guide) return report_error(guide.error(), Blame::model);
-  auto runner = make_setting_runner(*model, load->threads, options.generation,
-                                    options.prune.settings, *guide, options.guide_both);
+  std::vector<PruneSetting> settings = options.prune.settings;
+  std::vector<std::shared_ptr<ScoreRecord>> records;
+  if (!options.dump_scores.empty()) {
+    auto made = record_all(settings);
+    if (!made) return report_error(made.error());
+    records = std::move(*made);
+  }
+  auto runner = make_setting_runner(*model, load->threads, options.generation, settings, *guide,
+                                    options.guide_both);
   if (!runner) return report_error(runner.error());
   if (options.output.verbose) print_model_notes(runner->session());
 
@@ -142,10 +177,20 @@ int run_eval(const EvalOptions& options) {
   auto columns = make_columns(options, **model, guide->get());
   if (!columns) return report_error(columns.error());
   run.columns = std::move(*columns);
+  for (EvalColumn& column : run.columns) {
+    if (!column.control && !records.empty()) column.scores = records[column.setting];
+  }
   if (const auto asked = ask_everything(options, *runner, run); !asked) {
     return report_error(asked.error());
   }
-  const EvalResult result = evaluate(run, grid, options.resamples);
+  const std::int64_t failures = print_failures(run);
+  if (options.merge_seeds) merge_seeds(settings, run);
+  EvalResult result = evaluate(run, grid, options.resamples);
+  if (!options.exit_curve.empty()) {
+    result.exits = exit_curves(run, settings, options.resamples);
+    const auto written = write_exits(options, result, config.model_id);
+    if (!written) return report_error(written.error());
+  }
 
   if (!options.csv.empty()) {
     const auto written = write_file_atomically(options.csv, eval_csv(run, result));
@@ -176,7 +221,7 @@ int run_eval(const EvalOptions& options) {
     }
   }
   if (const auto flushed = finish_stdout(); !flushed) return report_error(flushed.error());
-  return print_failures(run) > 0 ? kExitSomeFailed : kExitOk;
+  return failures > 0 ? kExitSomeFailed : kExitOk;
 }
 
 }  // namespace fovea::app

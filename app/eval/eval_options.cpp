@@ -44,14 +44,19 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
       ->check(whole_number(0, 999'999))
       ->type_name("K");
   command
-      .add_option("--control", options.controls,
-                  "Ask also: majority (the most frequent answer to such questions, no model), "
-                  "shuffled (another question's picture), no-visual (no visual token), "
-                  "evidence-only, drop-evidence (only, or all but, the tokens that hold the "
-                  "answer); the last three cut before layer 0, or NAME:layers=L; may be given "
-                  "several times")
+      .add_option(
+          "--control", options.controls,
+          "Ask also: majority (the most frequent answer to such questions, no model), "
+          "shuffled (another question's picture), no-visual (no visual token), "
+          "evidence-only, drop-evidence (only, or all but, the tokens that hold the "
+          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N "
+          "leave a mean of N tokens entering a layer (the evidence and others by lot, others "
+          "by lot, a later cut); may be given several times")
       ->allow_extra_args(false)
       ->type_name("NAME");
+  command.add_flag("--merge-seeds", options.merge_seeds,
+                   "Settings that differ by their seed alone count as one: means over the seeds, "
+                   "question by question");
   command
       .add_option("--resamples", options.resamples,
                   "Draws of pictures behind the 95 % intervals (default 1000)")
@@ -77,6 +82,13 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
       ->check(non_empty("the file's name"))
       ->group("Output")
       ->type_name("FILE.png");
+  command
+      .add_option("--dump-scores", options.dump_scores,
+                  "Write the scores behind every cut into DIR/SETTING/QUESTION: float32 [visual "
+                  "tokens], by id")
+      ->check(non_empty("the folder's name"))
+      ->group("Output")
+      ->type_name("DIR");
   add_model_options(command, options.model);
   add_generation_options(command, options.generation);
   add_prune_options(command, options.prune);
@@ -87,11 +99,32 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
       ->needs("--guide")
       ->needs("--answers")
       ->group("Guide (SGL)");
+  command
+      .add_option("--exit-curve", options.exit_curve,
+                  "Have both models answer everything, and write accuracy and time over the share "
+                  "of questions that the guide answers, from 0 to 1: chosen by score, by "
+                  "confidence and at random")
+      ->check(non_empty("the file's name"))
+      ->needs("--guide")
+      ->group("Guide (SGL)")
+      ->type_name("FILE.csv");
+  command.add_option("--exit-plot", options.exit_plot, "Draw it: accuracy against time")
+      ->check(non_empty("the file's name"))
+      ->needs("--exit-curve")
+      ->group("Guide (SGL)")
+      ->type_name("FILE.png");
   add_json_option(command, options.output);
   add_talk_options(command, options.output);
 }
 
 Status check_eval_options(EvalOptions& options) {
+  if (!options.exit_curve.empty()) {
+    options.guide_both = true;
+    // Scores are asked for by a threshold alone; this one is never passed.
+    if (!options.prune.shared.contains("config")) {
+      options.prune.method_options.emplace("exit-threshold", "100");
+    }
+  }
   FOVEA_CHECK(read_prune_settings(options.prune));
   std::set<std::string> names;
   for (const std::string& written : options.controls) {

@@ -28,12 +28,14 @@ Chart eval_chart(const EvalRun& run, const EvalResult& result,
     const Summary& summary = result.summaries[c];
     const auto accuracy = summary.all.value();
     if (!accuracy) continue;
-    if (run.columns[c].control) {
+    const auto& control = run.columns[c].control;
+    if (control && !control->budget) {
       chart.levels.push_back({run.columns[c].name, 100 * *accuracy});
       continue;
     }
     if (!summary.entering_mean) continue;
-    const std::string name = series_name(settings[run.columns[c].setting]);
+    const std::string name = control ? "(" + control->name.substr(0, control->name.find(':')) + ")"
+                                     : series_name(settings[run.columns[c].setting]);
     auto series = std::find_if(chart.series.begin(), chart.series.end(),
                                [&](const ChartSeries& known) { return known.name == name; });
     if (series == chart.series.end()) series = chart.series.insert(series, {name, {}});

@@ -94,6 +94,9 @@ Json column_json(const EvalColumn& column, const EvalResult& result, const Summa
   json.set("evidence_kept", optional_json(summary.evidence_kept));
   json.set("evidence_kept_last", optional_json(summary.evidence_kept_last));
   json.set("padding_share", optional_json(summary.padding_share));
+  if (!column.seed_accuracies.empty()) {
+    json.set("seed_accuracies", Json::array_of(column.seed_accuracies));
+  }
   return json;
 }
 
@@ -222,17 +225,37 @@ std::string csv_cell(const std::string& text) {
 
 }  // namespace
 
+namespace {
+
+Bootstrap bootstrap_of(const EvalRun& run, int resamples) {
+  std::vector<std::size_t> clusters;
+  const std::size_t count = picture_clusters(run.items, clusters);
+  return Bootstrap(std::move(clusters), count, resamples, kBootstrapSeed);
+}
+
+}  // namespace
+
 EvalResult evaluate(const EvalRun& run, const TokenGrid& grid, int resamples) {
   EvalResult result;
   result.groups = make_groups(run.items, grid);
-  std::vector<std::size_t> clusters;
-  const std::size_t count = picture_clusters(run.items, clusters);
-  const Bootstrap bootstrap(std::move(clusters), count, resamples, kBootstrapSeed);
+  const Bootstrap bootstrap = bootstrap_of(run, resamples);
   for (std::size_t c = 0; c < run.columns.size(); ++c) {
     result.summaries.push_back(summarise(run.outcomes[c], c > 0 ? &run.outcomes.front() : nullptr,
                                          result.groups, bootstrap));
   }
   return result;
+}
+
+std::vector<ExitCurve> exit_curves(const EvalRun& run, const std::vector<PruneSetting>& settings,
+                                   int resamples) {
+  const Bootstrap bootstrap = bootstrap_of(run, resamples);
+  std::vector<ExitCurve> curves;
+  for (std::size_t c = 0; c < run.columns.size(); ++c) {
+    const EvalColumn& column = run.columns[c];
+    if (column.control || !settings[column.setting].needs_guide()) continue;
+    curves.push_back(exit_curve(column.name, run.outcomes[c], bootstrap));
+  }
+  return curves;
 }
 
 Json eval_json(const EvalRun& run, const EvalResult& result) {
@@ -244,11 +267,13 @@ Json eval_json(const EvalRun& run, const EvalResult& result) {
   Json json = Json::object();
   json.set("runs", std::move(runs));
   json.set("controls", std::move(controls));
+  if (!result.exits.empty()) json.set("exit_curves", exit_curves_json(result.exits));
   return json;
 }
 
 std::string eval_tables(const EvalRun& run, const EvalResult& result) {
   std::string text = cost_table(run, result);
+  for (const ExitCurve& curve : result.exits) text += "\n" + exit_table(curve);
   if (result.groups.empty()) return text;
   return text + "\n" +
          (run.columns.size() <= kFewColumns ? table_by_group(run, result)

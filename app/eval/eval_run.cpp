@@ -7,10 +7,14 @@
 #include <cstdio>
 #include <deque>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <numeric>
+#include <set>
 
 #include "app/interrupt.h"
 #include "app/question_run.h"
+#include "app/score_dump.h"
 #include "app/text.h"
 
 namespace fovea::app {
@@ -106,7 +110,8 @@ class Asker {
                                              : options.image_folder),
         majority_(majority_answers(run.items)),
         shuffled_(shuffled_pictures(run.items)),
-        layers_(static_cast<int>(runner.session().model().config().decoder.layers)) {}
+        layers_(static_cast<int>(runner.session().model().config().decoder.layers)),
+        picture_tokens_(runner.session().model().config().visual_tokens_per_image()) {}
 
   Status ask_all() {
     run_.outcomes.assign(run_.columns.size(), std::vector<Outcome>(run_.items.size()));
@@ -153,7 +158,9 @@ class Asker {
   Result<Outcome> ask(const EvalColumn& column, std::size_t index) {
     const EvalItem& item = run_.items[index];
     if (item.error) return failed_outcome(*item.error);
-    if (!column.control) return ask_model(item, item.images, nullptr, column.setting);
+    if (!column.control) {
+      return ask_model(item, item.images, nullptr, column.setting, column.scores.get());
+    }
     const Control& control = *column.control;
     if (control.kind == Control::Kind::majority) {
       Outcome outcome;
@@ -162,7 +169,9 @@ class Asker {
       outcome.score = answer_score(outcome.text, item.label);
       return outcome;
     }
-    const std::optional<PruneSetup> setup = control_setup(control, item);
+    const auto visual = picture_tokens_ * static_cast<std::int64_t>(item.images.size());
+    FOVEA_TRY(const std::optional<PruneSetup> setup,
+              control_setup(control, item, {visual, layers_}));
     if (!setup) return Outcome{};
     if (control.kind != Control::Kind::shuffled) return ask_model(item, item.images, &*setup, 0);
     const std::vector<std::string>& others = shuffled_[index];
@@ -175,7 +184,8 @@ class Asker {
   }
 
   Result<Outcome> ask_model(const EvalItem& item, const std::vector<std::string>& pictures,
-                            const PruneSetup* setup, std::size_t setting) {
+                            const PruneSetup* setup, std::size_t setting,
+                            ScoreRecord* scores = nullptr) {
     auto images = folder_.load(pictures);
     if (!images) return failed_outcome(images.error());
     Question question;
@@ -185,12 +195,20 @@ class Asker {
     const auto answer = setup != nullptr ? runner_.ask(*setup, question, &interrupted())
                                          : runner_.ask(setting, question, &interrupted());
     if (!answer) {
+      if (scores != nullptr) scores->clear();
       // A schedule that does not fit the model fits no question.
       const Error& error = answer.error();
       if (error.code == ErrorCode::usage && error.field.rfind("--", 0) == 0) return error;
       return failed_outcome(error);
     }
     if (answer->finish_reason == FinishReason::cancelled) return stopped();
+    if (scores != nullptr) {
+      const Json* word = item.id.is_string() ? &item.id : nullptr;
+      const std::string id = word != nullptr ? word->as_string() : item.id.dump();
+      const std::filesystem::path folder = std::filesystem::path(options_.dump_scores) /
+                                           file_name(runner_.setting(setting).name) / file_name(id);
+      FOVEA_CHECK(write_scores(folder.string(), *scores, *answer));
+    }
     return outcome_of(*answer, item, layers_);
   }
 
@@ -201,6 +219,7 @@ class Asker {
   std::vector<std::string> majority_;
   std::vector<std::vector<std::string>> shuffled_;
   int layers_;
+  std::int64_t picture_tokens_;
   std::size_t answered_ = 0;
 };
 
@@ -238,6 +257,95 @@ Result<std::vector<EvalItem>> read_eval_items(const EvalOptions& options) {
 
 Status ask_everything(const EvalOptions& options, SettingRunner& runner, EvalRun& run) {
   return Asker(options, runner, run).ask_all();
+}
+
+namespace {
+
+/// What a setting says beside its seed.
+std::string without_seed(const PruneSetting& setting) {
+  std::string text = setting.request.name;
+  for (const auto& [key, value] : setting.choices) {
+    if (key != "seed") text += ":" + key + "=" + value;
+  }
+  return text;
+}
+
+std::optional<double> mean_of(const std::vector<const Outcome*>& outcomes,
+                              const std::function<std::optional<double>(const Outcome&)>& value) {
+  double sum = 0, count = 0;
+  for (const Outcome* outcome : outcomes) {
+    if (const auto one = value(*outcome)) {
+      sum += *one;
+      count += 1;
+    }
+  }
+  if (count == 0) return std::nullopt;
+  return sum / count;
+}
+
+Outcome mean_outcome(const std::vector<const Outcome*>& outcomes) {
+  Outcome mean = *outcomes.front();
+  for (const Outcome* outcome : outcomes) {
+    mean.ran = mean.ran || outcome->ran;
+    if (outcome->state == Outcome::State::failed) {
+      mean.state = outcome->state;
+      mean.error = outcome->error;
+    }
+  }
+  mean.score = *mean_of(outcomes, [](const Outcome& o) { return std::optional(o.score); });
+  const auto of_those_that_ran = [&](double Outcome::*field) {
+    return mean_of(outcomes,
+                   [&](const Outcome& o) { return o.ran ? std::optional(o.*field) : std::nullopt; })
+        .value_or(0);
+  };
+  for (double Outcome::*field : {&Outcome::equivalent, &Outcome::entering_mean,
+                                 &Outcome::first_token_ms, &Outcome::total_ms}) {
+    mean.*field = of_those_that_ran(field);
+  }
+  for (std::optional<double> Outcome::*field :
+       {&Outcome::evidence_kept, &Outcome::evidence_kept_last, &Outcome::padding_share,
+        &Outcome::guide_entering}) {
+    mean.*field = mean_of(outcomes, [&](const Outcome& o) { return o.*field; });
+  }
+  return mean;
+}
+
+}  // namespace
+
+void merge_seeds(const std::vector<PruneSetting>& settings, EvalRun& run) {
+  std::map<std::string, std::vector<std::size_t>> alike;  // columns
+  for (std::size_t c = 0; c < run.columns.size(); ++c) {
+    if (run.columns[c].control) continue;
+    const PruneSetting& setting = settings[run.columns[c].setting];
+    if (setting.choices.contains("seed")) alike[without_seed(setting)].push_back(c);
+  }
+  std::set<std::size_t> gone;
+  for (const auto& [name, columns] : alike) {
+    if (columns.size() < 2) continue;
+    EvalColumn& column = run.columns[columns.front()];
+    std::string seeds;
+    for (const std::size_t c : columns) {
+      seeds += (seeds.empty() ? "" : "+") + settings[run.columns[c].setting].choices.at("seed");
+      double score = 0, count = 0;
+      for (const Outcome& outcome : run.outcomes[c]) {
+        score += outcome.counts() ? outcome.score : 0;
+        count += outcome.counts() ? 1 : 0;
+      }
+      column.seed_accuracies.push_back(count > 0 ? score / count : 0);
+      if (c != columns.front()) gone.insert(c);
+    }
+    column.name = name + ":seed=" + seeds;
+    for (std::size_t i = 0; i < run.items.size(); ++i) {
+      std::vector<const Outcome*> outcomes;
+      for (const std::size_t c : columns) outcomes.push_back(&run.outcomes[c][i]);
+      Outcome mean = mean_outcome(outcomes);
+      run.outcomes[columns.front()][i] = std::move(mean);
+    }
+  }
+  for (auto c = gone.rbegin(); c != gone.rend(); ++c) {
+    run.columns.erase(run.columns.begin() + static_cast<std::ptrdiff_t>(*c));
+    run.outcomes.erase(run.outcomes.begin() + static_cast<std::ptrdiff_t>(*c));
+  }
 }
 
 }  // namespace fovea::app

@@ -7,6 +7,7 @@
 #include "app/eval/control.h"
 #include "app/options.h"
 #include "app/setting_runner.h"
+#include "pruning/score_record.h"
 
 namespace fovea::app {
 
@@ -16,6 +17,8 @@ struct EvalColumn {
   std::size_t setting = 0;         // among the runner's
   std::optional<Control> control;  // then it is no setting
   std::optional<AnswerFile> answers;
+  std::shared_ptr<ScoreRecord> scores;  // null: nobody wants them, or it ranks by none
+  std::vector<double> seed_accuracies;  // of a column that merge_seeds() made
 };
 
 struct EvalRun {
@@ -32,5 +35,9 @@ Result<std::vector<EvalItem>> read_eval_items(const EvalOptions& options);
 /// once. What fails for one question stays in its outcome. Errors: cancelled; usage where a setting
 /// fits no question; io where an answer could not be written.
 Status ask_everything(const EvalOptions& options, SettingRunner& runner, EvalRun& run);
+
+/// Settings that differ by their seed alone become one column, in the first one's place, whose
+/// outcomes are the means over the seeds, question by question.
+void merge_seeds(const std::vector<PruneSetting>& settings, EvalRun& run);
 
 }  // namespace fovea::app

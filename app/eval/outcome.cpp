@@ -106,7 +106,9 @@ Json optional_json(const std::optional<double>& value) {
 Json guide_outcome(const GuideReport& guide, const Label& label) {
   Json json = Json::object();
   json.set("text", trimmed(guide.answer.text));
-  json.set("right", answer_score(guide.answer.text, label) >= 1.0);
+  const double own = answer_score(guide.answer.text, label);
+  json.set("right", own >= 1.0);
+  json.set("answer_score", own);
   json.set("confidence", guide.confidence);
   json.set("consistency", optional_json(guide.consistency));
   json.set("score", optional_json(guide.score));
@@ -117,7 +119,9 @@ Json guide_outcome(const GuideReport& guide, const Label& label) {
   if (guide.model_answer != nullptr) {
     const Answer& model = *guide.model_answer;
     json.set("model_text", trimmed(model.text));
-    json.set("model_right", answer_score(model.text, label) >= 1.0);
+    const double models = answer_score(model.text, label);
+    json.set("model_right", models >= 1.0);
+    json.set("model_answer_score", models);
     json.set("model_first_token_ms", rounded_ms(model.timings.first_token));
     json.set("model_total_ms", rounded_ms(model.timings.total));
   }

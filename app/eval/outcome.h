@@ -31,9 +31,10 @@ struct Outcome {
   std::optional<double> guide_entering;
   bool exited = false;  // a guide's answer was taken
   /// What the answers file tells of a guide, so that other thresholds can be tried afterwards:
-  /// {"text", "right", "confidence", "consistency", "score", "exit_value", "first_token_ms",
-  /// "total_ms", "consistency_ms"} and, where the large model ran, its {"model_text",
-  /// "model_right", "model_first_token_ms", "model_total_ms"} without the guide; else null.
+  /// {"text", "right", "answer_score" (0 to 1), "confidence", "consistency", "score", "exit_value",
+  /// "first_token_ms", "total_ms", "consistency_ms"} and, where the large model ran, its
+  /// {"model_text", "model_right", "model_answer_score", "model_first_token_ms", "model_total_ms"}
+  /// without the guide; else null.
   Json guide;
 
   /// Share of the evidence that entered the layers behind the first cut, on average, and that was

@@ -2,9 +2,27 @@
 
 #include <algorithm>
 
+#include "kernels/base/npy.h"
 #include "pruning/methods/baselines.h"
 
 namespace fovea {
+
+Result<std::shared_ptr<Policy>> GivenScores::make(const MethodRequest& request) {
+  std::vector<float> scores;
+  if (!request.config.empty()) {
+    FOVEA_TRY(NpyArray array, read_npy(request.config));
+    if (array.shape.size() != 1) {
+      return make_error(ErrorCode::bad_input, "expected one axis, [visual tokens], found " +
+                                                  std::to_string(array.shape.size()) + " axes")
+          .in_file(request.config)
+          .in_field("--scores");
+    }
+    scores = std::move(array.values);
+  }
+  auto policy = std::make_shared<GivenScores>(request.schedule, std::move(scores));
+  for (const auto& adjustment : request.adjustments) policy->add_adjustment(adjustment);
+  return std::shared_ptr<Policy>(std::move(policy));
+}
 
 Result<PruningPlan> GivenScores::make_plan(const SequenceLayout& layout, const ModelShape& shape) {
   const auto given = static_cast<std::int64_t>(scores_.size());

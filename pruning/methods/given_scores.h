@@ -1,9 +1,10 @@
 #pragma once
 // A ranking made elsewhere: one score for each visual token of the prompt, the best are kept.
 
+#include <memory>
 #include <vector>
 
-#include "pruning/schedule.h"
+#include "pruning/method.h"
 #include "pruning/scoring_policy.h"
 
 namespace fovea {
@@ -13,6 +14,9 @@ class GivenScores final : public ScoringPolicy {
   /// scores: by token id, higher is kept. The schedule's presets are those of the baselines.
   GivenScores(ScheduleRequest request, std::vector<float> scores)
       : request_(std::move(request)), scores_(std::move(scores)) {}
+  /// Scores from the .npy file that request.config names, of one axis. Errors: those of read_npy(),
+  /// and bad_input for more axes.
+  static Result<std::shared_ptr<Policy>> make(const MethodRequest& request);
   std::string name() const override { return "given_scores"; }
 
  protected:

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "pruning/policy.h"
+#include "support/fake_stage.h"
 
 namespace fovea::app {
 namespace {
@@ -44,13 +46,63 @@ TEST(EvalControl, each_is_known_by_its_name_and_unknown_ones_list_them) {
 TEST(EvalControl, evidence_controls_ask_only_where_there_is_evidence) {
   EvalItem item = question("at", "What?", "x");
   const Control only = *read_control("evidence-only"), none = *read_control("no-visual");
-  EXPECT_FALSE(control_setup(only, item));
-  EXPECT_TRUE(control_setup(none, item)->policy);
+  const ControlPrompt prompt{100, 12};
+  EXPECT_FALSE(*control_setup(only, item, prompt));
+  EXPECT_TRUE((*control_setup(none, item, prompt))->policy);
   item.evidence.emplace();
-  EXPECT_FALSE(control_setup(only, item)) << "no token holds the answer";
+  EXPECT_FALSE(*control_setup(only, item, prompt)) << "no token holds the answer";
   item.evidence->push_back(3);
-  EXPECT_TRUE(control_setup(only, item)->policy);
-  EXPECT_FALSE(control_setup(*read_control("shuffled"), item)->policy);
+  EXPECT_TRUE((*control_setup(only, item, prompt))->policy);
+  EXPECT_FALSE((*control_setup(*read_control("shuffled"), item, prompt))->policy);
+}
+
+std::vector<std::int32_t> kept_by(const char* written, const EvalItem& item) {
+  const Control control = *read_control(written);
+  const auto setup = control_setup(control, item, {100, 12});
+  EXPECT_TRUE(setup && *setup) << written;
+  if (!setup || !*setup) return {};
+  const SequenceLayout layout = testing::simple_layout(1, 100, 2, 10);
+  const auto plan = (*setup)->policy->plan(layout, {.layers = 12, .heads = 1});
+  EXPECT_TRUE(plan && plan->stages.size() == 1U) << written;
+  EXPECT_EQ(plan->stages[0].layer, control.layer);
+  testing::FakeStage stage(layout);
+  Context context;
+  Selection selection;
+  EXPECT_TRUE((*setup)->policy->select(context, 0, stage, selection));
+  return testing::kept(selection);
+}
+
+TEST(EvalControl, a_budget_fills_the_evidence_up_with_others_drawn_by_lot) {
+  EvalItem item = question("at", "What?", "x");
+  item.evidence = std::vector<std::int32_t>{3, 50, 99};
+  const auto holds = [&](const std::vector<std::int32_t>& kept) {
+    return std::count_if(kept.begin(), kept.end(), [&](std::int32_t id) {
+      return std::binary_search(item.evidence->begin(), item.evidence->end(), id);
+    });
+  };
+  const auto only = kept_by("evidence-only:budget=20", item);
+  EXPECT_EQ(only.size(), 20U);
+  EXPECT_EQ(holds(only), 3);
+  EXPECT_EQ(only, kept_by("evidence-only:budget=20", item)) << "the lot is the same each time";
+  const auto without = kept_by("drop-evidence:budget=20", item);
+  EXPECT_EQ(without.size(), 20U);
+  EXPECT_EQ(holds(without), 0);
+  EXPECT_EQ(kept_by("evidence-only:budget=2", item).size(), 2U) << "part of the evidence";
+  // Before layer 3 of 12, 25 of the mean are spent; 75 x 20 / 100 more come from 20 tokens.
+  EXPECT_EQ(kept_by("evidence-only:layers=3:budget=40", item).size(), 20U);
+  EXPECT_FALSE(control_setup(*read_control("evidence-only:layers=6:budget=40"), item, {100, 12}));
+}
+
+TEST(EvalControl, without_visual_tokens_a_budget_is_reached_by_a_later_cut) {
+  const EvalItem item = question("at", "What?", "x");
+  const auto setup = control_setup(*read_control("no-visual:budget=50"), item, {100, 12});
+  ASSERT_TRUE(setup && *setup);
+  const auto plan =
+      (*setup)->policy->plan(testing::simple_layout(1, 100, 2, 10), {.layers = 12, .heads = 1});
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->stages.at(0).layer, 6);
+  EXPECT_EQ(plan->stages.at(0).keep, 0);
+  EXPECT_FALSE(read_control("no-visual:layers=2:budget=50"));
 }
 
 TEST(EvalControl, shuffled_pictures_are_others_of_the_same_number) {
