@@ -26,6 +26,12 @@ Json samples_json(const Samples& samples) {
   return json;
 }
 
+/// Of the prefill, what its statistics and choices took.
+double select_share(const BenchRun& run) {
+  const double prefill = run.prefill.run.median();
+  return prefill > 0 ? run.select.median() / prefill : 0;
+}
+
 Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPlan& plan,
                 const BenchResult& result, const BenchRun& measured) {
   struct Row {
@@ -61,6 +67,8 @@ Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPl
   floor.set("product", result.floor_product);
   run.set("floor", std::move(floor));
   run.set("ratio", std::move(ratio));
+  run.set("select_ms", rounded_ms(measured.select.median()));
+  run.set("select_share", select_share(measured));
   run.set("prefill_speedup", optional_json(prefill_speedup(result.runs.front(), measured)));
   run.set("floor_drift", std::move(drift));
   run.set("peak_bytes", static_cast<std::int64_t>(result.peak_bytes));
@@ -102,6 +110,8 @@ void print_bench(const std::string& shape, const LlavaModel& model, const BenchP
       print_text("  " + schedule_source(run.setting) + ": " + stages_text(run.record) + "\n");
       print_text(speedup ? format("  prefill %.2f times as fast as unpruned\n", *speedup)
                          : std::string("  no speed-up is given: a floor drifted\n"));
+      print_text(format("  scoring and choosing take %.2f ms of it, %.1f %%\n", run.select.median(),
+                        100 * select_share(run)));
     }
     const double prefill_ms = run.prefill.run.median();
     const double decode_ms = run.decode.run.median();

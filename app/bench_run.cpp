@@ -146,19 +146,28 @@ class Bench {
     return watch.ms();
   }
 
-  /// Prefill, then the decoding that follows it: milliseconds of the first, and of a token.
-  Result<std::pair<double, double>> time_decoder(const PruneSetup& setup) {
+  struct DecoderTimes {
+    double prefill = 0, select = 0, token = 0;  // milliseconds
+  };
+
+  /// Prefill, then the decoding that follows it.
+  Result<DecoderTimes> time_decoder(const PruneSetup& setup) {
+    PruningRecord record;
+    record.initial = visual_;
     DecoderState state = model_.decoder().new_state();
+    DecoderTimes times;
     const Stopwatch prefill;
-    FOVEA_CHECK(read_prompt(setup, state, nullptr));
-    const double prefill_ms = prefill.ms();
+    FOVEA_CHECK(read_prompt(setup, state, &record));
+    times.prefill = prefill.ms();
+    for (const StageRecord& stage : record.stages) times.select += stage.select_ms;
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     const Stopwatch decode;
     for (int step = 0; step < plan_.new_tokens; ++step) {
       FOVEA_TRY(const std::int32_t token, next_token(sampler));
       FOVEA_CHECK(model_.decoder().decode(context_, token, state, logits_.view(), nullptr));
     }
-    return std::pair(prefill_ms, decode.ms() / plan_.new_tokens);
+    times.token = decode.ms() / plan_.new_tokens;
+    return times;
   }
 
   /// From the picture's pixels to the first token.
@@ -210,8 +219,9 @@ class Bench {
     for (std::size_t i = 0; i < setups.size(); ++i) {
       BenchRun& run = result.runs[i];
       FOVEA_TRY(const auto times, time_decoder(setups[i]));
-      run.prefill.run.ms.push_back(times.first);
-      run.decode.run.ms.push_back(times.second);
+      run.prefill.run.ms.push_back(times.prefill);
+      run.select.ms.push_back(times.select);
+      run.decode.run.ms.push_back(times.token);
       FOVEA_TRY(const double ms, time_first_token(setups[i]));
       run.first_token.ms.push_back(ms);
     }

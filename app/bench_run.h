@@ -41,6 +41,7 @@ struct Compared {
 struct BenchRun {
   PruneSetting setting;
   Compared prefill;                    // the prompt, through all layers, to logits
+  Samples select;                      // of the prefill: scoring and choosing, all cuts
   Samples first_token;                 // preprocessing, tower, projector, prefill, first choice
   Compared decode;                     // one token
   PruningRecord record;                // what was kept

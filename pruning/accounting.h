@@ -19,6 +19,8 @@ struct StageRecord {
   std::vector<std::vector<std::int32_t>> sources;
   /// Nothing left the sequence: the tokens not kept skipped the layer's attention.
   bool bypass = false;
+  /// What scoring and choosing took: the price of the method itself. What it moves is not in it.
+  double select_ms = 0;
 
   /// Visual tokens after the stage.
   std::int64_t tokens() const { return static_cast<std::int64_t>(kept.size() + sources.size()); }

@@ -6,6 +6,7 @@
 
 #include "vlm/decoder_impl.h"
 #include "vlm/stage_runner.h"
+#include "vlm/stopwatch.h"
 
 namespace fovea {
 
@@ -144,7 +145,8 @@ class PrefillRun {
 
  private:
   Status read_embeddings();
-  Status run_stage(std::size_t index, const StageAttention* attention);
+  /// `watch` has run since the first thing was done for the stage.
+  Status run_stage(std::size_t index, const StageAttention* attention, const Stopwatch& watch);
   /// Rotary positions of prompt tokens before any stage.
   std::vector<std::int32_t> positions_of(const std::vector<std::int32_t>& origin) const;
   Result<Selection> select(std::size_t index, LayerStage& view);
@@ -312,8 +314,9 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
   for (std::size_t i = 0; i < stages().size(); ++i) {
     const Stage& stage = stages()[i];
     if (!acts(stage, Moment::before, layer)) continue;
+    const Stopwatch watch;
     if (stage.attention == AttentionSource::none) {
-      FOVEA_CHECK(run_stage(i, nullptr));
+      FOVEA_CHECK(run_stage(i, nullptr, watch));
       continue;
     }
     Workspace::Scope scope(context_.workspace);
@@ -322,7 +325,7 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
     FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
     const ProjectedKeys keys(projection);
     const StageAttention attention = at_layer(ahead, keys.view());
-    FOVEA_CHECK(run_stage(i, &attention));
+    FOVEA_CHECK(run_stage(i, &attention, watch));
   }
   return {};
 }
@@ -330,11 +333,12 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
 Status PrefillRun::run_stages(Moment moment, int layer, const BlockAttention* attention) {
   for (std::size_t i = 0; i < stages().size(); ++i) {
     if (!acts(stages()[i], moment, layer)) continue;
+    const Stopwatch watch;
     if (stages()[i].attention == AttentionSource::none) {
-      FOVEA_CHECK(run_stage(i, nullptr));
+      FOVEA_CHECK(run_stage(i, nullptr, watch));
     } else {
       const StageAttention view = at_layer(*attention, state_.cache.view(layer));
-      FOVEA_CHECK(run_stage(i, &view));
+      FOVEA_CHECK(run_stage(i, &view, watch));
     }
   }
   return {};
@@ -345,13 +349,17 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
   for (std::size_t i = 0; i < stages().size(); ++i) {
     const Stage& stage = stages()[i];
     if (!acts(stage, Moment::bypass, layer)) continue;
+    const Stopwatch watch;
     Workspace::Scope scope(context_.workspace);
     FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
     const ProjectedKeys keys(projection);
     const StageAttention attention = at_layer(ahead, keys.view());
     LayerStage view(*input_.layout, sequence, &attention, stage.probes);
     FOVEA_TRY(const Selection selection, select(i, view));
-    return apply_bypass(stage, view, selection, sequence, record_);
+    const double select_ms = watch.elapsed_ms();
+    FOVEA_TRY(auto attending, apply_bypass(stage, view, selection, sequence, record_));
+    if (record_ != nullptr) record_->stages.back().select_ms = select_ms;
+    return attending;
   }
   return std::vector<std::int32_t>{};
 }
@@ -362,13 +370,16 @@ Result<Selection> PrefillRun::select(std::size_t index, LayerStage& view) {
   return selection;
 }
 
-Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention) {
+Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention,
+                             const Stopwatch& watch) {
   const Stage& stage = stages()[index];
   Workspace::Scope scope(context_.workspace);
   LayerStage view(*input_.layout, sequence, attention, stage.probes);
   FOVEA_TRY(const Selection selection, select(index, view));
+  const double select_ms = watch.elapsed_ms();
   FOVEA_CHECK(apply_selection(context_, stage, view, selection, input_.plan->positions,
                               buffers_[1 - current_], sequence, record_));
+  if (record_ != nullptr) record_->stages.back().select_ms = select_ms;
   current_ = 1 - current_;
   state_.survivors.push_back(sequence.origin);
   return {};
