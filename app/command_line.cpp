@@ -39,6 +39,15 @@ int run(const CalibrateVitOptions& options) {
 int run(const CalibrateExitOptions& options) {
   return run_calibrate_exit(options);
 }
+int run(const CalibrateScheduleOptions& options) {
+  return run_calibrate_schedule(options);
+}
+int run(const CalibrateDebiasOptions& options) {
+  return run_calibrate_debias(options);
+}
+int run(const CalibrateFitPruneOptions& options) {
+  return run_calibrate_fitprune(options);
+}
 
 }  // namespace
 

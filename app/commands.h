@@ -14,6 +14,9 @@ int run_heatmap(const HeatmapOptions& options);
 int run_classify(const ClassifyOptions& options);
 int run_calibrate_vit(const CalibrateVitOptions& options);
 int run_calibrate_exit(const CalibrateExitOptions& options);
+int run_calibrate_schedule(const CalibrateScheduleOptions& options);
+int run_calibrate_debias(const CalibrateDebiasOptions& options);
+int run_calibrate_fitprune(const CalibrateFitPruneOptions& options);
 
 /// Parses the line and runs its command. Nothing escapes as an exception.
 int run_command_line(int argc, const char* const* argv);

@@ -43,12 +43,19 @@ CLI::App& declare_ask(CLI::App& app, AskOptions& options) {
       ->group("Output")
       ->type_name("FILE.npy");
   command
+      .add_option("--dump-scores", options.dump_scores,
+                  "Write the scores behind every cut: float32 [visual tokens], by id")
+      ->check(non_empty("the folder's name"))
+      ->group("Output")
+      ->type_name("DIR");
+  command
       .add_option("--compare", options.compare,
                   "Ask under each of several settings divided by commas "
                   "(none,adaptinfer,fastv:keep=144) and print a table")
       ->check(non_empty("the list of settings"))
       ->excludes("--prune")
       ->excludes("--dump-logits")
+      ->excludes("--dump-scores")
       ->group("Pruning")
       ->type_name("SETTINGS");
   return command;
@@ -299,13 +306,18 @@ Result<ParsedLine> parse_command_line(const std::vector<std::string>& arguments)
     FOVEA_CHECK(check_classify(classify));
     line.command = classify;
   } else if (chosen == "calibrate") {
-    const auto take = [&](const auto& options) -> Status {
+    const CLI::App& parsed = *app.get_subcommand("calibrate");
+    const auto take = [&](const char* name, auto& options) -> Status {
+      if (!parsed.got_subcommand(name)) return {};
       FOVEA_CHECK(check_calibrate(options));
       line.command = options;
       return {};
     };
-    const bool exit = app.get_subcommand("calibrate")->got_subcommand("exit");
-    FOVEA_CHECK(exit ? take(calibrate.exit) : take(calibrate.vit));
+    FOVEA_CHECK(take("vit", calibrate.vit));
+    FOVEA_CHECK(take("exit", calibrate.exit));
+    FOVEA_CHECK(take("schedule", calibrate.schedule));
+    FOVEA_CHECK(take("debias", calibrate.debias));
+    FOVEA_CHECK(take("fitprune", calibrate.fitprune));
   } else {
     FOVEA_CHECK(check_heatmap(heatmap, chosen));
     FOVEA_CHECK(read_prune_settings(heatmap.ask.prune));

@@ -25,7 +25,7 @@ struct AskOptions {
   std::vector<std::string> images;
   std::string question;  // "-": read from stdin
   std::optional<std::string> raw_prompt;
-  std::string dump_logits;
+  std::string dump_logits, dump_scores;  // a file, a folder; empty: not written
   std::string compare;  // settings divided by commas, asked one after the other; empty: one answer
 };
 
@@ -61,7 +61,10 @@ struct EvalOptions {
   std::size_t num_chunks = 1, chunk_idx = 0;
   std::vector<std::string> controls;  // as written
   int resamples = 1000;
-  std::string answers, csv, plot;  // files; empty: not written
+  std::string answers, csv, plot;     // files; empty: not written
+  std::string dump_scores;            // a folder
+  bool merge_seeds = false;           // settings that differ by their seed alone count as one
+  std::string exit_curve, exit_plot;  // files
   bool resume = false;
   bool guide_both = false;  // the large model answers even where the guide's answer is taken
 };
@@ -83,7 +86,8 @@ struct InspectOptions {
 
 using Command =
     std::variant<AskOptions, ChatOptions, InspectOptions, BenchOptions, EvalOptions, HeatmapOptions,
-                 ClassifyOptions, CalibrateVitOptions, CalibrateExitOptions>;
+                 ClassifyOptions, CalibrateVitOptions, CalibrateExitOptions,
+                 CalibrateScheduleOptions, CalibrateDebiasOptions, CalibrateFitPruneOptions>;
 
 /// Either a command to run, or a text that was asked for (--help, --version).
 struct ParsedLine {

@@ -183,11 +183,13 @@ constexpr std::array<Key, 11> kKeys{{
      "Positions after a cut: original or compact (default: the method's own)", set_positions},
     {"seed", "--prune-", "N", "Seed of methods that draw by lot (default 0)", set_seed},
     {"config", "--prune-", "FILE",
-     "Calibration file of a method that reads one: a recipe (fitprune), an exit threshold (sgl)",
+     "Calibration file of a method that reads one: a schedule (adaptinfer), a recipe (fitprune), "
+     "an "
+     "exit threshold (sgl)",
      set_config},
     {"debias", "--", "WEIGHTS",
-     "Take the trend by index out of the scores: sigma of exp(-sigma i/(L-1)), a FILE.npy of L "
-     "weights, or published ones (fastv, gqa/himap, ...)",
+     "Take the trend by index out of the scores: sigma of exp(-sigma i/(L-1)), a FILE.json of "
+     "`calibrate debias`, a FILE.npy of L weights, or published ones (fastv, gqa/himap, ...)",
      set_debias},
     {"debias-padding", "--", "SHARE",
      "Scores of cells with more padding count as 0: off, or a share of the cell (default: off, and "
@@ -195,9 +197,9 @@ constexpr std::array<Key, 11> kKeys{{
      set_debias_padding},
     {"debias-stages", "--", "WHICH", "Debias the first cut (default) or all", set_debias_stages},
     {"vit-prune", "--", "SETTING",
-     "Prune in the vision tower too: visionzip, or between its blocks adaptive, topk or random, "
-     "with choices as --prune takes them (adaptive:thresholds=T.json, calibrated and scaled to the "
-     "number of patches, not trained; topk:keep=0.8+0.6+0.4)",
+     "Prune in the vision tower too: visionzip, or between its blocks adaptive, topk, random or "
+     "tome, with choices as --prune takes them (adaptive:thresholds=T.json, calibrated and scaled "
+     "to the number of patches, not trained; topk:keep=0.8+0.6+0.4; tome:keep=0.5)",
      set_vit_prune},
 }};
 
@@ -376,12 +378,43 @@ std::vector<std::string> expanded(const std::string& written, const PruneOptions
 
 }  // namespace
 
+namespace {
+
+/// The settings that --keep and --scores stand for.
+Result<std::vector<PruneSetting>> settings_of_files(const PruneOptions& options) {
+  struct Choice {
+    const char* method;
+    const std::string& file;
+    const char* option;
+  };
+  std::vector<PruneSetting> settings;
+  for (const Choice& choice : {Choice{"given_tokens", options.keep, "--keep"},
+                               Choice{"given_scores", options.scores, "--scores"}}) {
+    if (choice.file.empty()) continue;
+    if (!options.several && (!options.written.empty() || !settings.empty())) {
+      return make_error(ErrorCode::usage, "a choice of your own is a setting by itself")
+          .in_field(choice.option)
+          .with_remedy("Leave out --prune and --guide, and name one of --keep and --scores");
+    }
+    FOVEA_TRY(PruneSetting setting, read_prune_setting(choice.method, options));
+    FOVEA_CHECK(set_prune_key(setting, "config", choice.file));
+    FOVEA_CHECK(make_policy(setting.request));  // reads the file
+    setting.name += ":config=" + choice.file;
+    settings.push_back(std::move(setting));
+  }
+  return settings;
+}
+
+}  // namespace
+
 Status read_prune_settings(PruneOptions& options) {
   options.settings.clear();
   if (!options.guide.empty() && options.written.empty()) options.written = {"sgl"};
+  FOVEA_TRY(const auto own, settings_of_files(options));
   std::set<std::string> names;
-  const std::vector<std::string> unpruned{"none"};
-  for (const std::string& written : options.written.empty() ? unpruned : options.written) {
+  std::vector<std::string> asked = options.written;
+  if (asked.empty() && own.empty()) asked = {"none"};
+  for (const std::string& written : asked) {
     const auto each =
         options.several ? expanded(written, options) : std::vector<std::string>{written};
     for (const std::string& one : each) {
@@ -394,6 +427,7 @@ Status read_prune_settings(PruneOptions& options) {
       options.settings.push_back(std::move(setting));
     }
   }
+  options.settings.insert(options.settings.end(), own.begin(), own.end());
 
   const auto any = [&](auto&& holds) {
     return std::any_of(options.settings.begin(), options.settings.end(), holds);
@@ -514,6 +548,19 @@ void add_prune_options(CLI::App& command, PruneOptions& options) {
       ->allow_extra_args(false)
       ->group(group)
       ->type_name("KEY=VALUE");
+  command
+      .add_option("--keep", options.keep,
+                  "Keep these visual tokens, by id, and no others: a JSON list, or numbers divided "
+                  "by blanks or commas (before layer 0, or that of --prune-layers)")
+      ->check(non_empty("the file's name"))
+      ->group(group)
+      ->type_name("FILE");
+  command
+      .add_option("--scores", options.scores,
+                  "Rank the visual tokens by these numbers, one for each id (counts as for random)")
+      ->check(non_empty("the file's name"))
+      ->group(group)
+      ->type_name("FILE.npy");
   const std::string guide_group = "Guide (SGL)";
   command
       .add_option("--guide", options.guide,

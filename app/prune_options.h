@@ -53,6 +53,7 @@ struct PruneOptions {
   std::vector<std::string> written;                   // --prune, in order
   std::map<std::string, std::string> shared;          // KEY and VALUE of each option with a KEY
   std::map<std::string, std::string> method_options;  // --prune-option KEY=VALUE, --guide-KEY
+  std::string keep, scores;                           // --keep, --scores: files; empty: none
   std::string guide;                                  // --guide: a model folder; empty: none
   bool several = false;                               // settings are allowed
 

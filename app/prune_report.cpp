@@ -13,10 +13,15 @@ const char* positions_name(PositionMode mode) {
   return mode == PositionMode::compact ? "compact" : "original";
 }
 
+/// Layers and counts come from the setting's calibration file. (sgl's has a threshold only.)
+bool has_own_schedule(const PruneSetting& setting) {
+  return !setting.request.config.empty() && setting.request.name != "sgl";
+}
+
 /// The preset a setting's schedule starts from: the one named, or the method's default.
 const SchedulePreset* preset_of(const PruneSetting& setting) {
   const Method* method = find_method(setting.request.name);
-  if (method == nullptr) return nullptr;
+  if (method == nullptr || has_own_schedule(setting)) return nullptr;
   const std::string& named = setting.request.schedule.preset;
   const std::string wanted = named.empty() ? method->default_preset : named;
   const auto& presets = method->presets();
@@ -59,6 +64,7 @@ std::string schedule_source(const PruneSetting& setting) {
   if (!own_layers || !own_counts) {
     if (const SchedulePreset* preset = preset_of(setting)) text += " " + preset->name;
   }
+  if (has_own_schedule(setting)) text += " by " + setting.request.config;
   if (own_layers || own_counts) {
     text += own_layers && own_counts ? " with layers and counts of its own"
             : own_layers             ? " with layers of its own"
@@ -76,7 +82,9 @@ std::string schedule_rule(const PruneSetting& setting, int layers, std::int64_t 
   if (preset == nullptr) return {};
   if (setting.request.name == "sgl") return sgl_rule(setting.request, layers, visual);
   std::vector<std::string> parts;
-  if (preset->layers != layers && schedule.layers.empty()) {
+  if (setting.choices.contains("schedule") && setting.choices.at("schedule") == "even") {
+    parts.push_back("cuts after layers that divide the model into equal parts");
+  } else if (preset->layers != layers && schedule.layers.empty()) {
     parts.push_back(
         format("layer l of %d becomes round(l x %d/%d), at least 1 when l was, and above the cut "
                "before it",

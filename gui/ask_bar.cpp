@@ -31,6 +31,7 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   method_->setAccessibleName(tr("Pruning method"));
   method_->addItem(tr("No pruning"), QString());
   for (const Method& method : methods()) {
+    if (method.needs_config) continue;
     const QString name = QString::fromLatin1(method.name);
     method_->addItem(name, name);
     method_->setItemData(method_->count() - 1, QString::fromUtf8(method.summary), Qt::ToolTipRole);

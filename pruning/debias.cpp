@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "kernels/base/npy.h"
+#include "pruning/debias_calibration.h"
 
 namespace fovea {
 
@@ -34,19 +35,18 @@ constexpr std::array<PublishedSigma, 10> kPublishedSigmas{{
     {"vqav2", {1.2732, 2.1597, 2.3696, 0.9755}},
 }};
 
-/// Index of each token id among those that have a cell; -1 for one that has none.
+bool adjusted(AdjustedStages stages, int stage_index) {
+  return stages == AdjustedStages::all || stage_index == 0;
+}
+
+}  // namespace
+
 std::vector<std::int32_t> cell_indices(const SequenceLayout& layout) {
   std::vector<std::int32_t> indices;
   std::int32_t next = 0;
   for (const VisualToken& token : layout.visual) indices.push_back(token.row >= 0 ? next++ : -1);
   return indices;
 }
-
-bool adjusted(AdjustedStages stages, int stage_index) {
-  return stages == AdjustedStages::all || stage_index == 0;
-}
-
-}  // namespace
 
 Result<IndexWeights> IndexWeights::exponential(double sigma) {
   if (!(std::abs(sigma) <= kLargestSigma)) {
@@ -67,7 +67,7 @@ Result<IndexWeights> IndexWeights::table(std::vector<double> weights) {
   if (std::none_of(weights.begin(), weights.end(), [](double weight) { return weight > 0; })) {
     return make_error(ErrorCode::bad_input, "no weight is above 0").in_field("--debias");
   }
-  return IndexWeights(Table{std::move(weights), ""});
+  return IndexWeights(Table{std::move(weights)});
 }
 
 Result<IndexWeights> IndexWeights::read_table(const std::string& path) {
@@ -80,8 +80,16 @@ Result<IndexWeights> IndexWeights::read_table(const std::string& path) {
   }
   auto made = table(std::move(array.values));
   if (!made) return std::move(made.error().in_file(path));
-  std::get<Table>(made->form_).file = path;
+  made->file_ = path;
   return made;
+}
+
+Result<IndexWeights> IndexWeights::read_calibration(const std::string& path) {
+  FOVEA_TRY(const DebiasCalibration calibration, read_debias_calibration(path));
+  FOVEA_TRY(IndexWeights weights, exponential(calibration.fit.sigma));
+  weights.method_ = calibration.method;
+  weights.file_ = path;
+  return weights;
 }
 
 Result<IndexWeights> IndexWeights::preset(const std::string& name) {
@@ -99,7 +107,7 @@ Result<IndexWeights> IndexWeights::preset(const std::string& name) {
   return make_error(ErrorCode::usage, "no published weights are called \"" + name + "\"")
       .in_field("--debias")
       .with_remedy(
-          "Give a sigma, a .npy file, fastv, or BENCHMARK/METHOD with himap, "
+          "Give a sigma, a .npy or .json file, fastv, or BENCHMARK/METHOD with himap, "
           "pyramiddrop, sparsevlm or tokencarve and one of " +
           benchmarks);
 }
@@ -110,6 +118,7 @@ Result<IndexWeights> IndexWeights::parse(const std::string& text) {
   const auto [stop, failure] = std::from_chars(text.data(), end, sigma);
   if (failure == std::errc() && stop == end) return exponential(sigma);
   if (text.ends_with(".npy")) return read_table(text);
+  if (text.ends_with(".json")) return read_calibration(text);
   return preset(text);
 }
 
@@ -120,7 +129,7 @@ Result<std::vector<double>> IndexWeights::weights(std::int64_t tokens) const {
       return make_error(ErrorCode::usage, "the table has " + std::to_string(table->weights.size()) +
                                               " weights, the prompt " + std::to_string(tokens) +
                                               " visual tokens")
-          .in_file(table->file)
+          .in_file(file_)
           .in_field("--debias")
           .with_remedy("Write one weight for each visual token");
     }
@@ -237,6 +246,14 @@ Result<std::vector<std::shared_ptr<const ScoreAdjustment>>> debias_adjustments(
     const DebiasRequest& request, const std::string& method) {
   std::vector<std::shared_ptr<const ScoreAdjustment>> adjustments;
   if (request.weights) {
+    const std::string& made_for = request.weights->calibrated_for();
+    if (!made_for.empty() && made_for != method) {
+      return make_error(ErrorCode::usage,
+                        "the trend was calibrated on the scores of " + made_for + ", not " + method)
+          .in_file(request.weights->file())
+          .in_field("--debias")
+          .with_remedy("Calibrate one for this method, or give the sigma itself");
+    }
     adjustments.push_back(std::make_shared<IndexDebias>(*request.weights, request.stages));
   }
   if (request.padding_theta) {

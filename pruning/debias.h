@@ -30,11 +30,18 @@ class IndexWeights {
   /// What the paper's authors shipped: "fastv" (one cubic), or "BENCHMARK/METHOD" such as
   /// "gqa/himap". Errors: usage, with the names there are.
   static Result<IndexWeights> preset(const std::string& name);
-  /// A sigma, a file that ends in .npy, or a preset.
+  /// The sigma of a file that `fovea calibrate debias` made. Errors: those of
+  /// read_debias_calibration().
+  static Result<IndexWeights> read_calibration(const std::string& path);
+  /// A sigma, a file that ends in .npy or .json, or a preset.
   static Result<IndexWeights> parse(const std::string& text);
 
   /// Errors: usage when a table has another length than `tokens`.
   Result<std::vector<double>> weights(std::int64_t tokens) const;
+
+  /// The method whose scores they were calibrated on; empty where that is not known.
+  const std::string& calibrated_for() const { return method_; }
+  const std::string& file() const { return file_; }
 
  private:
   struct Exponential {
@@ -45,12 +52,15 @@ class IndexWeights {
   };
   struct Table {
     std::vector<double> weights;
-    std::string file;
   };
   using Form = std::variant<Exponential, Cubic, Table>;
   explicit IndexWeights(Form form) : form_(std::move(form)) {}
   Form form_;
+  std::string method_, file_;
 };
+
+/// Index of each visual token by id among those that have a cell; -1 for one that has none.
+std::vector<std::int32_t> cell_indices(const SequenceLayout& layout);
 
 /// Where in a method's run scores are adjusted. The authors do it at a method's first stage only.
 enum class AdjustedStages { first, all };
@@ -100,7 +110,8 @@ struct DebiasRequest {
 /// As released for each method: 0.5 for FastV and HiMAP, 0.01 for PyramidDrop, else 0.3.
 double published_padding_theta(const std::string& method);
 
-/// What a MethodRequest for `method` takes. Errors: usage for a theta outside [0, 1).
+/// What a MethodRequest for `method` takes. Errors: usage for a theta outside [0, 1), and for
+/// weights that were calibrated on another method's scores.
 Result<std::vector<std::shared_ptr<const ScoreAdjustment>>> debias_adjustments(
     const DebiasRequest& request, const std::string& method);
 

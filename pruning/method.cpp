@@ -7,6 +7,8 @@
 #include "pruning/methods/divprune.h"
 #include "pruning/methods/fastv.h"
 #include "pruning/methods/fitprune.h"
+#include "pruning/methods/given_scores.h"
+#include "pruning/methods/given_tokens.h"
 #include "pruning/methods/himap.h"
 #include "pruning/methods/pyramiddrop.h"
 #include "pruning/methods/sgl.h"
@@ -33,11 +35,8 @@ std::shared_ptr<Policy> scoring(const MethodRequest& request, Args&&... args) {
 }
 
 Result<std::shared_ptr<Policy>> make_adaptinfer(const MethodRequest& request) {
-  const std::string weighting = option_or(request, "weighting", "text_prior");
-  return scoring<AdaptInfer>(request, request.schedule,
-                             weighting == "uniform"    ? TextWeighting::uniform
-                             : weighting == "last_row" ? TextWeighting::last_row
-                                                       : TextWeighting::text_prior);
+  FOVEA_TRY(std::shared_ptr<Policy> policy, AdaptInfer::make(request));
+  return policy;
 }
 
 Result<std::shared_ptr<Policy>> make_fastv(const MethodRequest& request) {
@@ -94,8 +93,11 @@ const std::vector<Method>& table() {
        adaptinfer_presets,
        kAdaptInferDefaultPreset,
        CutSide::after,
-       {{"weighting", "text_prior|uniform|last_row", "how text rows count (default text_prior)"}},
-       make_adaptinfer},
+       {{"weighting", "text_prior|uniform|last_row", "how text rows count (default text_prior)"},
+        {"schedule", "calibrated|even",
+         "cuts where preset or --prune-config have them (default), or at even distances"}},
+       make_adaptinfer,
+       true},
       {"fastv",
        "2403.06764",
        "attention of the last prompt token, one cut",
@@ -191,6 +193,26 @@ const std::vector<Method>& table() {
        CutSide::before,
        {},
        make_uniform},
+      {"given_scores",
+       "",
+       "a ranking of your own: --scores FILE.npy",
+       baseline_presets,
+       kBaselineDefaultPreset,
+       CutSide::before,
+       {},
+       GivenScores::make,
+       true,
+       true},
+      {"given_tokens",
+       "",
+       "a choice of your own: --keep FILE",
+       given_tokens_presets,
+       "",
+       CutSide::before,
+       {},
+       GivenTokens::make,
+       true,
+       true},
   };
   return rows;
 }

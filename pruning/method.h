@@ -44,6 +44,7 @@ struct Method {
   std::vector<MethodOption> options;
   Result<std::shared_ptr<Policy>> (*make)(const MethodRequest& request);
   bool reads_config = false;  // MethodRequest::config
+  bool needs_config = false;  // and cannot do anything without
 };
 
 /// In the order of --help.

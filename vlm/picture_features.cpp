@@ -115,7 +115,16 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(
   features->vision_ms = encoded.vision_ms;
   features->projector_ms = encoded.projector_ms;
   entries_.push_front({check, aspect, pruner, features});
-  if (entries_.size() > capacity_) entries_.pop_back();
+  const auto held = [&] {
+    std::size_t bytes = 0;
+    for (const Entry& entry : entries_) {
+      bytes += static_cast<std::size_t>(entry.features->tokens.shape().elements()) * sizeof(float);
+    }
+    return bytes;
+  };
+  while (entries_.size() > capacity_ || (entries_.size() > 1 && held() > bytes_)) {
+    entries_.pop_back();
+  }
   return Found{std::move(features), true};
 }
 

@@ -31,7 +31,9 @@ struct PictureFeatures {
 /// a hit must agree in a second, independent 64-bit hash.
 class PictureFeatureCache {
  public:
-  explicit PictureFeatureCache(std::size_t capacity) : capacity_(capacity) {}
+  /// Keeps at most `capacity` pictures, and of more than one no more than `bytes` of tokens.
+  explicit PictureFeatureCache(std::size_t capacity, std::size_t bytes = std::size_t{256} << 20)
+      : capacity_(capacity), bytes_(bytes) {}
 
   struct Found {
     std::shared_ptr<const PictureFeatures> features;
@@ -53,7 +55,7 @@ class PictureFeatureCache {
     std::shared_ptr<TowerPruner> pruner;
     std::shared_ptr<const PictureFeatures> features;
   };
-  std::size_t capacity_;
+  std::size_t capacity_, bytes_;
   PreparedPictures* shared_ = nullptr;
   std::list<Entry> entries_;  // most recent first
 };

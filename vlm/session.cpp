@@ -17,7 +17,8 @@ namespace fovea {
 
 namespace {
 
-constexpr std::size_t kCachedPictures = 16;
+/// Clips of eight frames under several ways of pruning the tower.
+constexpr std::size_t kCachedPictures = 96;
 
 /// Who looks on while an answer is made; null for nobody.
 struct Watchers {
@@ -408,14 +409,20 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     std::optional<Importance> importance;
     if (question.introspect) {
       importance.emplace(prompt.layout, question.introspect->rows);
-      const auto rows = importance->prompt_rows();
-      if (!rows.empty()) shareable = std::min<std::int64_t>(shareable, rows.front());
+    }
+    AttentionObserver* observer = importance ? &*importance : nullptr;
+    if (question.observe && observer != nullptr) {
+      return make_error(ErrorCode::internal, "two watch the attention of one question");
+    }
+    if (question.observe) observer = question.observe(prompt.layout);
+    if (observer != nullptr && !observer->prompt_rows().empty()) {
+      shareable = std::min<std::int64_t>(shareable, observer->prompt_rows().front());
     }
 
     PrefillInput input;
     input.layout = &prompt.layout;
     if (spread) input.positions = prompt.original_positions;
-    input.observer = importance ? &*importance : nullptr;
+    input.observer = observer;
     input.policy = plan.stages.empty() ? nullptr : policy;
     input.plan = &plan;
     if (!question.as_if_fresh) input.prefix = prefixes.find(prompt.keys, shareable, boundary);

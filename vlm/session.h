@@ -14,6 +14,7 @@
 #include "pruning/visual_token.h"
 #include "vision/image.h"
 #include "vision/tower_pruner.h"
+#include "vlm/attention_observer.h"
 #include "vlm/chat_template.h"
 #include "vlm/introspection.h"
 #include "vlm/llava_model.h"
@@ -39,6 +40,9 @@ struct Question {
   /// resumed, and the times include what encoding each picture took when it was encoded.
   bool as_if_fresh = false;
   std::optional<IntrospectionRequest> introspect;  // fill Answer::introspection
+  /// When set, called with the prompt's layout before it is read; what it returns watches the
+  /// attention (see PrefillInput::observer), and must outlive the question. Not with `introspect`.
+  std::function<AttentionObserver*(const SequenceLayout&)> observe;
 };
 
 struct Timings {  // milliseconds; `decode_image` and `load` are the caller's to fill
