@@ -83,11 +83,12 @@ class Learner:
     compiled: object
     optimiser: torch.optim.Optimizer
     team: Team
+    rate: float
     sparse: bool
 
     def step(self, kind: str, inputs: dict[str, torch.Tensor], progress: float, warm_up: float) -> dict:
         # A larger batch bears a somewhat higher rate; the fourth root is a guess that proved stable.
-        rate = LEARNING_RATES[self.name] * self.team.size ** 0.25 * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        rate = self.rate * self.team.size ** 0.25 * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         if kind != "clips":
@@ -120,7 +121,8 @@ def build_learner(name: str, tokenizer: Tokenizer, kinds: int, device: str, opti
     model = Llava(SIZES[name], tokenizer.vocab, tokenizer.prefix, tokenizer.between, kinds + 1).to(device)
     model.compute = torch.bfloat16 if device == "cuda" else torch.float32
     run = torch.compile(model, dynamic=False) if options.compile else model
-    return Learner(name, model, run, optimiser_of(model), team, options.attention == "sparse")
+    rate = options.rate * LEARNING_RATES[name]
+    return Learner(name, model, run, optimiser_of(model), team, rate, options.attention == "sparse")
 
 
 @torch.no_grad()
@@ -289,6 +291,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=60)
     parser.add_argument("--check-batches", type=int, default=8)
+    parser.add_argument("--rate", type=float, default=1.0, help="of the usual learning rate; less for a trained model")
     parser.add_argument("--attention", choices=["dense", "sparse"], default="dense",
                         help="sparse leaves out empty blocks of the mask; needs a compiled model")
     parser.add_argument("--no-compile", dest="compile", action="store_false")
