@@ -33,7 +33,9 @@ def export(checkpoint: Path, folder: Path, allow_untrained: bool) -> None:
     if not state["done"] and not allow_untrained:
         raise SystemExit(f"{checkpoint} is half trained: run its stage to the end")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.float().contiguous() for name, value in state["model"].items()}
+    # Thresholds differ by less than half precision tells apart.
+    tensors = {name: (value.float() if "keep_threshold" in name else value.half()).contiguous()
+               for name, value in state["model"].items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(json.dumps(configuration(Size(), labels()), indent=1) + "\n")
     size = sum(value.numel() for value in tensors.values())
