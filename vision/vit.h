@@ -86,8 +86,8 @@ class VitMerger {
   /// nothing.
   virtual std::span<const float* const> key_bias() = 0;
   /// `block` shows the block whose attention has just run (its hidden states lack the MLP), in the
-  /// host's memory; `rows` and the first rows of `hidden`, which lies where the context computes, become those that go on, the special tokens of every picture
-  /// first among its own.
+  /// host's memory; `rows` and the first rows of `hidden`, which lies where the context computes,
+  /// become those that go on, the special tokens of every picture first among its own.
   virtual Status after_attention(Context& context, const VitBlockView& block, VitRows& rows,
                                  TensorView hidden) = 0;
 };

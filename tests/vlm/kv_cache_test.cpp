@@ -21,7 +21,8 @@ class KvCacheTest : public DeviceTest<DeviceCase> {
     for (std::int64_t head = 0; head < kHeads; ++head) {
       query[static_cast<std::size_t>(head * kHeadDim + channel)] = 1.0f;
     }
-    GuardedTensor row({1, kHeads, kHeadDim}, query), lse({kHeads, 1}, std::vector<float>(kHeads, 0.0f));
+    GuardedTensor row({1, kHeads, kHeadDim}, query),
+        lse({kHeads, 1}, std::vector<float>(kHeads, 0.0f));
     GuardedTensor out({kHeads, tokens});
     Placed prow(context, row), plse(context, lse), pout(context, out);
     std::vector<std::int32_t> columns(static_cast<std::size_t>(tokens));
@@ -62,7 +63,9 @@ class KvCacheTest : public DeviceTest<DeviceCase> {
     }
     return values;
   }
-  KvCache make(Context& context) const { return KvCache(2, kHeads, kHeadDim, DType::f32, context.device); }
+  KvCache make(Context& context) const {
+    return KvCache(2, kHeads, kHeadDim, DType::f32, context.device);
+  }
 };
 
 TEST_P(KvCacheTest, rows_are_found_again_across_pages_and_appends) {

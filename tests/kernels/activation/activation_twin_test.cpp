@@ -26,9 +26,8 @@ TEST_P(ActivationTwinTest, gated_products_equal_the_cpus) {
 TEST_P(ActivationTwinTest, every_activation_equals_the_cpus) {
   Context here = cpu_context(1), there = test_context(GetParam().device);
   Random random(4);
-  for (const Activation activation :
-       {Activation::none, Activation::gelu_erf, Activation::gelu_tanh, Activation::quick_gelu,
-        Activation::silu, Activation::relu}) {
+  for (const Activation activation : {Activation::none, Activation::gelu_erf, Activation::gelu_tanh,
+                                      Activation::quick_gelu, Activation::silu, Activation::relu}) {
     const std::vector<float> values = rounded(random.normals(4 * 136, 3.0f), GetParam().dtype);
     GuardedTensor x({4, 136}, values), expected({4, 136}, values);
     Placed px(there, x, GetParam().dtype);

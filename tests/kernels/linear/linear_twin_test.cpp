@@ -21,8 +21,8 @@ class LinearTwinTest : public DeviceTest<DeviceCase> {
     return result == DType::f32 ? sums : sums + GetParam().tolerance;
   }
 
-  void check(std::int64_t rows, std::int64_t inputs, std::int64_t outputs, bool with_bias, DType result,
-             const Epilogue& epilogue) {
+  void check(std::int64_t rows, std::int64_t inputs, std::int64_t outputs, bool with_bias,
+             DType result, const Epilogue& epilogue) {
     Random random(static_cast<std::uint64_t>(rows * 1000 + inputs));
     const DType dtype = GetParam().dtype;
     const float scale = 1.0f / std::sqrt(static_cast<float>(inputs));
@@ -50,8 +50,11 @@ class LinearTwinTest : public DeviceTest<DeviceCase> {
 
 TEST_P(LinearTwinTest, products_equal_the_cpus_for_any_rows_and_sizes) {
   for (const std::int64_t rows : {1, 2, 17, 64, 577}) {
-    for (const auto& [inputs, outputs] :
-         {std::pair<std::int64_t, std::int64_t>{64, 48}, {320, 960}, {588, 256}, {1024, 4096}, {33, 7}}) {
+    for (const auto& [inputs, outputs] : {std::pair<std::int64_t, std::int64_t>{64, 48},
+                                          {320, 960},
+                                          {588, 256},
+                                          {1024, 4096},
+                                          {33, 7}}) {
       check(rows, inputs, outputs, false, DType::f32, {});
       check(rows, inputs, outputs, true, GetParam().dtype, {});
     }
@@ -61,8 +64,10 @@ TEST_P(LinearTwinTest, products_equal_the_cpus_for_any_rows_and_sizes) {
 TEST_P(LinearTwinTest, residuals_are_added_and_activations_applied) {
   for (const std::int64_t rows : {1, 40}) {
     check(rows, 256, 320, true, DType::f32, {.activation = Activation::none, .accumulate = true});
-    for (const Activation activation : {Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
-      check(rows, 256, 320, true, GetParam().dtype, {.activation = activation, .accumulate = false});
+    for (const Activation activation :
+         {Activation::gelu_erf, Activation::quick_gelu, Activation::silu}) {
+      check(rows, 256, 320, true, GetParam().dtype,
+            {.activation = activation, .accumulate = false});
     }
   }
 }

@@ -38,7 +38,8 @@ TEST_P(PatchesTest, a_patch_holds_its_channels_one_after_another) {
 INSTANTIATE_TEST_SUITE_P(Devices, PatchesTest,
                          ::testing::Values(DeviceCase{"cpu", DeviceKind::cpu, DType::f32, 0},
                                            DeviceCase{"cuda_f32", DeviceKind::cuda, DType::f32, 0},
-                                           DeviceCase{"cuda_bf16", DeviceKind::cuda, DType::bf16, 0}),
+                                           DeviceCase{"cuda_bf16", DeviceKind::cuda, DType::bf16,
+                                                      0}),
                          case_name);
 
 }  // namespace

@@ -12,7 +12,8 @@ TEST_P(RopeTwinTest, rotation_equals_the_cpus_wherever_positions_lie) {
   Context here = cpu_context(1), there = test_context(GetParam().device);
   Random random(7);
   for (const std::int64_t rows : {1, 5, 70}) {
-    for (const auto& [heads, head_dim] : {std::pair<std::int64_t, std::int64_t>{1, 2}, {6, 40}, {9, 128}}) {
+    for (const auto& [heads, head_dim] :
+         {std::pair<std::int64_t, std::int64_t>{1, 2}, {6, 40}, {9, 128}}) {
       const std::vector<float> values =
           rounded(random.normals(rows * heads * head_dim), GetParam().dtype);
       std::vector<std::int32_t> positions;
@@ -25,8 +26,8 @@ TEST_P(RopeTwinTest, rotation_equals_the_cpus_wherever_positions_lie) {
       Placed px(there, x, GetParam().dtype), pagain(there, again, GetParam().dtype);
       ASSERT_TRUE(rope(there, px.view(), positions, 10000.0f));
       const OnDevice<std::int32_t> sent(there, positions);
-      const ConstTensorView places(reinterpret_cast<const std::byte*>(sent.data()), DType::i32, {rows},
-                                   there.device);
+      const ConstTensorView places(reinterpret_cast<const std::byte*>(sent.data()), DType::i32,
+                                   {rows}, there.device);
       ASSERT_TRUE(rope(there, pagain.view(), places, 10000.0f));
       px.fetch();
       pagain.fetch();
