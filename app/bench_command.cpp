@@ -10,6 +10,7 @@
 #include "app/prune_report.h"
 #include "app/report.h"
 #include "app/text.h"
+#include "kernels/device.h"
 
 namespace fovea::app {
 namespace {
@@ -56,7 +57,7 @@ Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPl
 
   Json run = Json::object();
   run.set("shape", shape);
-  run.set("device", "cpu");
+  run.set("device", device_name(model.device()));
   run.set("dtype", dtype_text(model.dtype()));
   run.set("threads", plan.threads);
   run.set("prune", measured.setting.name);
@@ -93,11 +94,10 @@ void print_row(const char* name, const Compared& compared, const std::string& ra
 
 void print_bench(const std::string& shape, const LlavaModel& model, const BenchPlan& plan,
                  const BenchResult& result) {
-  print_text(
-      format("%s, random weights, %s on the CPU with %d threads; prompt of %lld tokens, %d "
-             "new ones; median of %d\n",
-             shape.c_str(), dtype_text(model.dtype()), plan.threads,
-             static_cast<long long>(plan.prompt_tokens), plan.new_tokens, plan.repeat));
+  print_text(format(
+      "%s, random weights, %s on %s; prompt of %lld tokens, %d new ones; median of %d\n",
+      shape.c_str(), dtype_text(model.dtype()), place_text(model.device(), plan.threads).c_str(),
+      static_cast<long long>(plan.prompt_tokens), plan.new_tokens, plan.repeat));
   print_text(format("%-20s %10s %10s   %6s\n", "milliseconds", "time", "floor", "ratio"));
   if (result.vision) print_row("tower, projector", *result.vision, "");
   const auto rate = [](double tokens, double ms) {

@@ -8,7 +8,10 @@
 #include <string>
 
 #include "app/text.h"
+#include "kernels/copy.h"
+#include "kernels/device.h"
 #include "kernels/ops/floor/floor.h"
+#include "kernels/ops/rows/rows.h"
 #include "vision/preprocess.h"
 #include "vlm/sampler.h"
 
@@ -54,12 +57,11 @@ Image test_picture() {
 class Bench {
  public:
   Bench(const LlavaModel& model, const BenchPlan& plan, const std::atomic<bool>* cancel)
-      : model_(model), plan_(plan) {
-    context_.threads = plan.threads;
-    context_.cancel = cancel;
-  }
+      : model_(model), plan_(plan), cancel_(cancel) {}
 
   Status prepare() {
+    FOVEA_TRY(context_, make_context(model_.device(), plan_.threads));
+    context_.cancel = cancel_;
     const LlavaConfig& config = model_.config();
     constexpr std::int64_t around = kSystemTokens + kQuestionTokens;
     visual_ = model_.has_vision() ? config.visual_tokens_per_image()
@@ -84,8 +86,10 @@ class Bench {
     system_ = std::min(kSystemTokens, text - 1);
     make_layout();
     const std::int64_t width = config.decoder.hidden_size;
-    FOVEA_TRY(embeddings_, Tensor::allocate(Shape{plan_.prompt_tokens, width}, DType::f32));
-    FOVEA_TRY(logits_, Tensor::allocate(Shape{1, config.decoder.vocab_size}, DType::f32));
+    FOVEA_TRY(embeddings_,
+              Tensor::allocate(Shape{plan_.prompt_tokens, width}, DType::f32, context_.device));
+    FOVEA_TRY(logits_,
+              Tensor::allocate(Shape{1, config.decoder.vocab_size}, DType::f32, context_.device));
     ids_.resize(static_cast<std::size_t>(plan_.prompt_tokens));
     for (std::size_t i = 0; i < ids_.size(); ++i) {
       ids_[i] = static_cast<std::int32_t>((i * 7919 + 13) %
@@ -94,8 +98,8 @@ class Bench {
     FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
     if (!model_.has_vision()) return {};
     FOVEA_TRY(features_, Tensor::allocate(Shape{config.vision.tokens(), config.vision.hidden_size},
-                                          DType::f32));
-    FOVEA_TRY(PreparedImage prepared, preprocess(context_, picture_, config.preprocess));
+                                          DType::f32, context_.device));
+    FOVEA_TRY(PreparedImage prepared, preprocess(context_.host(), picture_, config.preprocess));
     pixels_ = std::move(prepared.pixels);
     return {};
   }
@@ -143,6 +147,7 @@ class Bench {
   Result<double> time_vision() {
     const Stopwatch watch;
     FOVEA_CHECK(see());
+    FOVEA_CHECK(synchronize(context_));
     return watch.ms();
   }
 
@@ -158,6 +163,7 @@ class Bench {
     DecoderTimes times;
     const Stopwatch prefill;
     FOVEA_CHECK(read_prompt(setup, state, &record));
+    FOVEA_CHECK(synchronize(context_));
     times.prefill = prefill.ms();
     for (const StageRecord& stage : record.stages) times.select += stage.select_ms;
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
@@ -166,6 +172,7 @@ class Bench {
       FOVEA_TRY(const std::int32_t token, next_token(sampler));
       FOVEA_CHECK(model_.decoder().decode(context_, token, state, logits_.view(), nullptr));
     }
+    FOVEA_CHECK(synchronize(context_));
     times.token = decode.ms() / plan_.new_tokens;
     return times;
   }
@@ -176,7 +183,8 @@ class Bench {
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     const Stopwatch watch;
     if (model_.has_vision()) {
-      FOVEA_TRY(PreparedImage prepared, preprocess(context_, picture_, model_.config().preprocess));
+      FOVEA_TRY(PreparedImage prepared,
+                preprocess(context_.host(), picture_, model_.config().preprocess));
       pixels_ = std::move(prepared.pixels);
       FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
       FOVEA_CHECK(see());
@@ -239,6 +247,7 @@ class Bench {
   }
 
   Result<std::int32_t> next_token(Sampler& sampler) {
+    if (context_.on_cuda()) return largest_index(context_, logits_.view());
     const auto count = static_cast<std::size_t>(logits_.shape()[1]);
     return sampler.sample(std::span<const float>(logits_.as<float>(), count));
   }
@@ -266,6 +275,7 @@ class Bench {
 
   const LlavaModel& model_;
   BenchPlan plan_;
+  const std::atomic<bool>* cancel_;
   Context context_;
   Image picture_ = test_picture();
   std::int64_t visual_ = 0, system_ = 0;
@@ -330,7 +340,9 @@ Result<BenchResult> run_bench_plan(const LlavaModel& model, const BenchPlan& pla
   // is not the model's.
   BenchResult warm = result;
   FOVEA_CHECK(bench.measure_runs(setups, warm));
-  result.peak_bytes = peak_memory();
+  result.peak_bytes = model.device().kind == DeviceKind::cuda
+                          ? cuda_bytes_held(model.device().index)
+                          : peak_memory();
 
   std::vector<double> bandwidths;
   FOVEA_CHECK(bench.measure_floors(result, bandwidths));

@@ -53,7 +53,8 @@ struct BenchResult {
   std::vector<BenchRun> runs;      // the unpruned one first
   std::string floor_product;       // whose products the prefill's floor is made of
   double bandwidth = 0;            // bytes a second, median of the floor's measurements
-  std::uint64_t peak_bytes = 0;    // largest resident size before the first floor
+  /// Largest resident size before the first floor; on a GPU what was taken of its memory by then.
+  std::uint64_t peak_bytes = 0;
 };
 
 /// How many times faster the prefill of `run` is than that of `unpruned`; none where either floor

@@ -13,6 +13,7 @@
 #include "app/report.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
+#include "kernels/device.h"
 #include "vision/vit_calibration.h"
 #include "vlm/vision_tower.h"
 
@@ -86,10 +87,11 @@ int run_calibrate_vit(const CalibrateVitOptions& options) {
   const auto tower = VisionTower::load(*folder, *load);
   if (!tower) return report_error(tower.error(), Blame::model);
 
-  Context context;
-  context.threads = load->threads;
+  auto made = make_context(tower->device(), load->threads);
+  if (!made) return report_error(made.error(), Blame::model);
+  Context& context = *made;
   context.cancel = &interrupted();
-  const auto pixels = read_pixels(context, *tower, spread(*listed, options.limit));
+  const auto pixels = read_pixels(context.host(), *tower, spread(*listed, options.limit));
   if (!pixels) return report_error(pixels.error());
   VitCalibrationRequest request;
   request.blocks = options.blocks;

@@ -17,6 +17,7 @@
 #include "app/text.h"
 #include "kernels/base/file.h"
 #include "kernels/base/npy.h"
+#include "kernels/device.h"
 #include "vlm/stopwatch.h"
 
 namespace fovea::app {
@@ -28,7 +29,10 @@ Result<std::shared_ptr<const VitClassifier>> load_classifier(const ClassifyOptio
                                                              const LoadOptions& load) {
   FOVEA_TRY(const std::string folder, find_classifier_folder(options.model));
   ClassifierOptions chosen;
-  chosen.dtype = load.dtype == DTypeChoice::bf16 ? LinearDType::bf16 : LinearDType::f32;
+  chosen.dtype = load.dtype == DTypeChoice::bf16  ? LinearDType::bf16
+                 : load.dtype == DTypeChoice::f16 ? LinearDType::f16
+                                                  : LinearDType::f32;
+  chosen.device = load.device;
   chosen.threads = load.threads;
   chosen.image_size = options.image_size;
   FOVEA_TRY(auto model, VitClassifier::load(folder, chosen));
@@ -76,8 +80,7 @@ Result<ClassifyRun> run_setting(const ClassifyOptions& options, const VitPruneSe
   settings.keep_logits = !options.dump_logits.empty();
   settings.prune = run.setup.settings;
   settings.tome = run.setup.tome;
-  Context context;
-  context.threads = threads;
+  FOVEA_TRY(Context context, make_context(model.device(), threads));
   context.cancel = &interrupted();
   const bool shown = !options.output.quiet && isatty(STDERR_FILENO) != 0;
   const auto progress = [&](std::size_t done) {
@@ -121,9 +124,8 @@ void print_totals(const ClassifyRun& run, const TrueClasses& truth, const VitCla
     std::fprintf(stderr, "patches left of %lld, on average:%s; %.4g GFLOPs a picture\n",
                  static_cast<long long>(model.config().vit.patches()), left.c_str(), totals.gflops);
   }
-  std::fprintf(stderr, "%s, %s on the CPU with %d thread%s, loaded in %.0f ms\n",
-               model.config().model_id.c_str(), dtype_text(model.dtype()), threads,
-               threads == 1 ? "" : "s", load_ms);
+  std::fprintf(stderr, "%s, %s on %s, loaded in %.0f ms\n", model.config().model_id.c_str(),
+               dtype_text(model.dtype()), place_text(model.device(), threads).c_str(), load_ms);
 }
 
 /// The rows already say which pictures failed; people want to know why.

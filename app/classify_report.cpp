@@ -10,6 +10,7 @@
 #include "app/text.h"
 #include "kernels/base/csv.h"
 #include "kernels/base/file.h"
+#include "kernels/device.h"
 
 namespace fovea::app {
 namespace {
@@ -320,7 +321,7 @@ Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& trut
   about.set("id", model.config().model_id);
   about.set("sha256", model.sha256());
   about.set("dtype", dtype_text(model.dtype()));
-  about.set("device", "cpu");
+  about.set("device", device_name(model.device()));
   about.set("threads", threads);
   about.set("classes", model.classes());
   about.set("image_size", vit.image_size);

@@ -17,6 +17,7 @@
 #include "kernels/base/csv.h"
 #include "kernels/base/file.h"
 #include "kernels/base/npy.h"
+#include "kernels/device.h"
 #include "vision/encoder_maps.h"
 #include "vision/nmi_plot.h"
 #include "vlm/vision_tower.h"
@@ -66,7 +67,7 @@ Json model_of(const Run& run) {
   model.set("sha256", digest.empty() ? Json() : Json(digest));
   model.set("kind", run.tower.kind());
   model.set("dtype", dtype_text(run.tower.dtype()));
-  model.set("device", "cpu");
+  model.set("device", device_name(run.tower.device()));
   model.set("threads", run.threads);
   return model;
 }
@@ -248,7 +249,7 @@ Result<EncoderMaps> read_one(Context& context, const Run& run, const std::string
   PreprocessConfig steps = run.tower.preprocess();
   const std::string& aspect = run.options.ask.generation.image_aspect;
   if (!aspect.empty()) steps.aspect = aspect == "pad" ? AspectMode::pad : AspectMode::crop;
-  auto prepared = preprocess(context, picture, steps);
+  auto prepared = preprocess(context.host(), picture, steps);
   if (!prepared) return std::move(prepared).error().in_file(path);
   const EncoderMapOptions& encoder = run.options.encoder;
   EncoderMapRequest request;
@@ -261,8 +262,7 @@ Result<EncoderMaps> read_one(Context& context, const Run& run, const std::string
 }
 
 Status run_all(Run& run) {
-  Context context;
-  context.threads = run.threads;
+  FOVEA_TRY(Context context, make_context(run.tower.device(), run.threads));
   context.cancel = &interrupted();
   std::error_code failure;
   fs::create_directories(run.options.out, failure);

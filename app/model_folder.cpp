@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "kernels/base/parallel.h"
+#include "kernels/device.h"
 #include "vlm/bundled.h"
 
 namespace fovea::app {
@@ -32,22 +33,41 @@ Result<std::string> find_classifier_folder(const ModelOptions& options) {
   return std::move(folder).error().with_remedy("Name the folder of a ViT with --model DIR");
 }
 
-Result<LoadOptions> load_options(const ModelOptions& options) {
-  if (options.device.rfind("cuda", 0) == 0) {
+namespace {
+
+Result<Device> choose_device(const std::string& name) {
+  if (name == "cpu") return Device{};
+  if (name == "auto") return best_device();
+  if (!built_with_cuda()) {
     return make_error(ErrorCode::device,
                       "this build of fovea has no CUDA: it computes on the CPU only")
-        .in_field("--device " + options.device)
+        .in_field("--device " + name)
         .with_remedy("Use --device cpu");
   }
+  const std::string prefix = "cuda:";
+  const int index = name.starts_with(prefix) ? std::atoi(name.c_str() + prefix.size()) : 0;
+  FOVEA_CHECK(cuda_device_info(index));
+  return Device{DeviceKind::cuda, index};
+}
+
+}  // namespace
+
+Result<LoadOptions> load_options(const ModelOptions& options) {
   LoadOptions load;
+  FOVEA_TRY(load.device, choose_device(options.device));
   if (options.dtype == "f32") {
     load.dtype = DTypeChoice::f32;
   } else if (options.dtype == "bf16") {
     load.dtype = DTypeChoice::bf16;
+  } else if (options.dtype == "f16" && load.device.kind == DeviceKind::cuda) {
+    load.dtype = DTypeChoice::f16;
   } else if (options.dtype != "auto") {
-    return make_error(ErrorCode::device, "the CPU offers f32 and bf16, not " + options.dtype)
+    const bool cpu = load.device.kind == DeviceKind::cpu;
+    return make_error(ErrorCode::device, std::string(cpu ? "the CPU offers f32 and bf16"
+                                                         : "a GPU offers f32, bf16 and f16") +
+                                             ", not " + options.dtype)
         .in_field("--dtype " + options.dtype)
-        .with_remedy("Use --dtype f32, bf16 or auto");
+        .with_remedy(cpu ? "Use --dtype f32, bf16 or auto" : "Use --dtype f32, bf16, f16 or auto");
   }
   load.threads = options.threads > 0 ? options.threads : available_threads();
   return load;

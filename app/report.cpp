@@ -9,6 +9,7 @@
 #include "app/prune_report.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
+#include "kernels/device.h"
 
 namespace fovea::app {
 
@@ -25,13 +26,15 @@ std::string version() {
 }
 
 const char* dtype_text(LinearDType dtype) {
-  switch (dtype) {
-    case LinearDType::f32:
-      return "f32";
-    case LinearDType::bf16:
-      return "bf16";
+  return linear_dtype_name(dtype);
+}
+
+std::string place_text(Device device, int threads) {
+  if (device.kind == DeviceKind::cpu) {
+    return format("the CPU with %d thread%s", threads, threads == 1 ? "" : "s");
   }
-  return "?";
+  const auto info = cuda_device_info(device.index);
+  return device_name(device) + (info ? ", " + info->name : std::string());
 }
 
 double rounded_ms(double milliseconds) {
@@ -44,7 +47,7 @@ Json model_json(const LlavaModel& model, int threads) {
   const std::string digest = model.sha256();
   json.set("sha256", digest.empty() ? Json() : Json(digest));
   json.set("dtype", dtype_text(model.dtype()));
-  json.set("device", "cpu");
+  json.set("device", device_name(model.device()));
   json.set("threads", threads);
   return json;
 }
@@ -92,9 +95,8 @@ void print_summary(const Answer& answer, const PruneSetting& setting, const Llav
   if (t.per_token > 0) line += format(", then %.1f ms a token", t.per_token);
   std::fprintf(stderr, "%s, %.0f ms in all\n", line.c_str(), t.total);
   print_budget(answer, setting, model);
-  std::fprintf(stderr, "%s, %s on the CPU with %d thread%s, loaded in %.0f ms\n",
-               model.config().model_id.c_str(), dtype_text(model.dtype()), threads,
-               threads == 1 ? "" : "s", t.load);
+  std::fprintf(stderr, "%s, %s on %s, loaded in %.0f ms\n", model.config().model_id.c_str(),
+               dtype_text(model.dtype()), place_text(model.device(), threads).c_str(), t.load);
 }
 
 void print_model_notes(const Session& session) {

@@ -12,6 +12,8 @@ namespace fovea::app {
 
 std::string version();
 const char* dtype_text(LinearDType dtype);
+/// "the CPU with 2 threads", "cuda:0, NVIDIA H100 80GB HBM3".
+std::string place_text(Device device, int threads);
 
 /// {"id", "sha256", "dtype", "device", "threads"} of a loaded model; the digest is null where the
 /// weights are random or too many to hash in passing.

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/base/parallel.h"
+#include "kernels/device.h"
 #include "vlm/bundled.h"
 
 namespace fovea::gui {
@@ -13,9 +14,8 @@ ModelFactsPtr facts_of(const Session& session, int threads) {
   auto facts = std::make_shared<ModelFacts>();
   facts->folder = QString::fromStdString(model.folder());
   facts->id = QString::fromStdString(model.config().model_id);
-  facts->device = QStringLiteral("cpu");
-  facts->dtype =
-      model.dtype() == LinearDType::bf16 ? QStringLiteral("bf16") : QStringLiteral("f32");
+  facts->device = QString::fromStdString(device_name(model.device()));
+  facts->dtype = QLatin1String(linear_dtype_name(model.dtype()));
   facts->chat_template = QString::fromStdString(session.template_name());
   facts->threads = threads;
   facts->layers = static_cast<int>(model.config().decoder.layers);
@@ -31,7 +31,9 @@ Result<std::unique_ptr<Session>> open_session(const LoadRequest& request, int th
   if (folder.empty()) {
     FOVEA_TRY(folder, default_model_folder());
   }
-  FOVEA_TRY(auto model, LlavaModel::load(folder, {.threads = threads, .dtype = request.dtype}));
+  FOVEA_TRY(auto model,
+            LlavaModel::load(
+                folder, {.threads = threads, .device = best_device(), .dtype = request.dtype}));
   SessionOptions options;
   options.threads = threads;
   return Session::create(std::move(model), std::move(options));

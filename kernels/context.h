@@ -56,6 +56,14 @@ struct Context {
   std::shared_ptr<CudaState> cuda;       // null on the CPU
   std::shared_ptr<Context> host_beside;  // null on the CPU
 
+  /// What an operation's owner keeps for its next call here (a recorded graph); ends with the
+  /// context.
+  struct Kept {
+    const void* owner = nullptr;
+    std::shared_ptr<void> value;
+  };
+  Kept kept;
+
   bool on_cuda() const { return device.kind == DeviceKind::cuda; }
   /// The context for work that stays on the host: this one on the CPU.
   Context& host() {

@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #ifdef FOVEA_WITH_CUDA
 #include "kernels/cuda/copy_cuda.h"
@@ -32,7 +33,9 @@ void copy_on_host(ConstTensorView from, TensorView to) {
   const std::size_t element = dtype_size(from.dtype);
   const auto row_bytes = static_cast<std::size_t>(from.inner_elements()) * element;
   for (std::int64_t row = 0; row < from.rows(); ++row) {
-    const auto offset = [&](std::int64_t stride) { return static_cast<std::size_t>(row * stride) * element; };
+    const auto offset = [&](std::int64_t stride) {
+      return static_cast<std::size_t>(row * stride) * element;
+    };
     std::memcpy(to.data + offset(to.row_stride), from.data + offset(from.row_stride), row_bytes);
   }
 }
@@ -66,6 +69,27 @@ Status convert(Context& context, ConstTensorView from, TensorView to) {
 #else
   return make_error(ErrorCode::internal, "a block on a device in a build without one");
 #endif
+}
+
+Result<ConstTensorView> to_host(Context& context, ConstTensorView block) {
+  if (on_host(block) || block.empty()) return block;
+  FOVEA_TRY(const TensorView here, context.host().workspace.take(block.shape, DType::f32));
+  FOVEA_CHECK(convert(context, block, here));
+  return ConstTensorView(here);
+}
+
+Result<ConstTensorView> to_device(Context& context, ConstTensorView block) {
+  if (!context.on_cuda() || !on_host(block) || block.empty()) return block;
+  FOVEA_TRY(const TensorView there, context.workspace.take(block.shape, block.dtype));
+  FOVEA_CHECK(copy(context, block, there));
+  return ConstTensorView(there);
+}
+
+Result<Tensor> move_to_device(Context& context, Tensor block) {
+  if (!context.on_cuda() || block.empty()) return block;
+  FOVEA_TRY(Tensor there, Tensor::allocate(block.shape(), block.dtype(), context.device));
+  FOVEA_CHECK(copy(context, std::as_const(block).view(), there.view()));
+  return there;
 }
 
 Status synchronize(Context& context) {

@@ -25,6 +25,10 @@ int cuda_device_count() {
   return 0;
 }
 
+std::size_t cuda_bytes_held(int) {
+  return 0;
+}
+
 Result<DeviceInfo> cuda_device_info(int) {
   return no_cuda();
 }
@@ -44,6 +48,10 @@ Result<Context> make_context(Device device, int threads) {
   context.host_beside = std::make_shared<Context>();
   context.host_beside->threads = threads;
   return context;
+}
+
+Device best_device() {
+  return cuda_device_count() > 0 ? Device{DeviceKind::cuda, 0} : Device{};
 }
 
 std::string device_name(Device device) {

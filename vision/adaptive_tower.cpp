@@ -3,6 +3,7 @@
 #include <bit>
 #include <utility>
 
+#include "kernels/copy.h"
 #include "vision/adaptive_vit.h"
 
 namespace fovea {
@@ -47,7 +48,7 @@ Result<TowerTokens> AdaptivePruner::run(Context& context, const VitEncoder& towe
   TowerTokens left;
   left.rows = rows.tokens;
   FOVEA_TRY(left.hidden, Tensor::allocate(Shape{rows.count(), config.hidden_size}, DType::f32));
-  FOVEA_CHECK(convert(hidden.slice(0, rows.count()), left.hidden.view()));
+  FOVEA_CHECK(convert(context, hidden.slice(0, rows.count()), left.hidden.view()));
   left.stages = reducer.records().front().stages;
   for (StageRecord& stage : left.stages) {  // patches by raster index become rows of the tower
     for (std::int32_t& patch : stage.kept) patch += first_patch;

@@ -1,29 +1,13 @@
 #include "vision/adaptive_vit.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "kernels/ops/attention/attention.h"
+#include "kernels/ops/reduce/reduce.h"
 
 namespace fovea {
-
-namespace {
-
-/// norms[h, i] = length of what head h gathered for token first + i.
-void head_norms(ConstTensorView gathered, std::int64_t first, TensorView norms) {
-  const std::int64_t channels = gathered.shape[2];
-  for (std::int64_t i = 0; i < norms.shape[1]; ++i) {
-    const float* token = gathered.row<float>(first + i);
-    for (std::int64_t head = 0; head < norms.shape[0]; ++head, token += channels) {
-      const double squares = std::inner_product(token, token + channels, token, 0.0);
-      norms.row<float>(head)[i] = static_cast<float>(std::sqrt(squares));
-    }
-  }
-}
-
-}  // namespace
 
 Result<std::vector<float>> vit_token_scores(Context& context, const VitBlockView& block,
                                             std::int64_t picture, std::int64_t prefix_tokens) {
@@ -35,7 +19,7 @@ Result<std::vector<float>> vit_token_scores(Context& context, const VitBlockView
   if (patches == 0) return scores;
   FOVEA_TRY(const TensorView class_rows, context.workspace.take({heads, patches}, DType::f32));
   FOVEA_TRY(const TensorView norms, context.workspace.take({heads, patches}, DType::f32));
-  head_norms(view.gathered, prefix_tokens, norms);
+  FOVEA_CHECK(channel_norms(context, view.gathered.slice(prefix_tokens, patches), norms));
 
   std::vector<std::int32_t> columns(static_cast<std::size_t>(patches));
   std::iota(columns.begin(), columns.end(), static_cast<std::int32_t>(prefix_tokens));

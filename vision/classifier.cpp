@@ -6,6 +6,9 @@
 #include <set>
 #include <utility>
 
+#include "kernels/copy.h"
+#include "kernels/device.h"
+#include "kernels/ops/gather/gather.h"
 #include "kernels/ops/norm/norm.h"
 #include "kernels/ops/topk/topk.h"
 #include "vision/vit_names.h"
@@ -22,6 +25,7 @@ struct VitClassifier::Impl {
   VitEncoder encoder;
   std::string folder;
   LinearDType dtype = LinearDType::f32;
+  Device device;
   NormWeights final_norm;
   std::vector<Linear> heads;  // for the class token and, with two, the distillation token
   std::vector<std::string> notes;
@@ -83,8 +87,7 @@ Result<std::shared_ptr<const VitClassifier>> VitClassifier::load(const std::stri
                                                                  const ClassifierOptions& options) {
   FOVEA_TRY(WeightFiles files, WeightFiles::open(folder));
   FOVEA_TRY(ClassifierConfig config, read_classifier_config(folder, files, options.image_size));
-  Context context;
-  context.threads = options.threads;
+  FOVEA_TRY(Context context, make_context(options.device, options.threads));
   std::set<std::string> used;
   const WeightReader root(files, used);
   const WeightReader tower = root.below(config.prefix);
@@ -92,7 +95,7 @@ Result<std::shared_ptr<const VitClassifier>> VitClassifier::load(const std::stri
   FOVEA_TRY(VitEncoder encoder, VitEncoder::load(context, config.vit, tower, options.dtype,
                                                  static_cast<int>(config.vit.layers)));
   FOVEA_TRY(NormWeights final_norm,
-            load_norm(tower.below(names.final_norm), config.vit.hidden_size));
+            load_norm(context, tower.below(names.final_norm), config.vit.hidden_size));
   std::vector<Linear> heads;
   for (const std::string& name : config.heads) {
     FOVEA_TRY(Linear head, load_head(context, config, files, root, name, options.dtype));
@@ -109,6 +112,7 @@ Result<std::shared_ptr<const VitClassifier>> VitClassifier::load(const std::stri
   auto impl = std::make_unique<Impl>(std::move(config), std::move(files), std::move(encoder));
   impl->folder = folder;
   impl->dtype = options.dtype;
+  impl->device = options.device;
   impl->final_norm = std::move(final_norm);
   impl->heads = std::move(heads);
   impl->notes = std::move(notes);
@@ -129,6 +133,9 @@ const std::string& VitClassifier::folder() const {
 }
 LinearDType VitClassifier::dtype() const {
   return impl_->dtype;
+}
+Device VitClassifier::device() const {
+  return impl_->device;
 }
 const std::vector<std::string>& VitClassifier::notes() const {
   return impl_->notes;
@@ -169,18 +176,24 @@ Result<VitRows> VitClassifier::logits(Context& context, ConstTensorView pixels, 
   const auto heads = static_cast<std::int64_t>(impl_->heads.size());
   FOVEA_TRY(const TensorView token,
             context.workspace.take({pictures, vit.hidden_size}, DType::f32));
-  FOVEA_TRY(const TensorView part, context.workspace.take(out.shape, DType::f32));
+  FOVEA_TRY(const TensorView result, context.workspace.take(out.shape, DType::f32));
   for (std::int64_t head = 0; head < heads; ++head) {
+    std::vector<std::int32_t> places;
     for (std::int64_t picture = 0; picture < pictures; ++picture) {
-      std::copy_n(hidden.row<float>(rows.first(picture) + head), vit.hidden_size,
-                  token.row<float>(picture));
+      places.push_back(static_cast<std::int32_t>(rows.first(picture) + head));
     }
+    FOVEA_CHECK(gather_rows(context, hidden, places, token));
     FOVEA_CHECK(layer_norm(context, token, impl_->final_norm.weight.view(),
                            impl_->final_norm.bias.view(), static_cast<float>(vit.layer_norm_eps),
                            token));
     const Linear& linear = impl_->heads[static_cast<std::size_t>(head)];
-    FOVEA_CHECK(linear.apply(context, token, head == 0 ? out : part));
-    if (head == 0) continue;
+    FOVEA_CHECK(linear.apply(context, token, result));
+    if (head == 0) {
+      FOVEA_CHECK(copy(context, result, out));
+      continue;
+    }
+    const Workspace::Scope host_scope(context.host().workspace);
+    FOVEA_TRY(const ConstTensorView part, to_host(context, result));
     for (std::int64_t picture = 0; picture < pictures; ++picture) {
       float* mean = out.row<float>(picture);
       const float* other = part.row<float>(picture);

@@ -18,6 +18,7 @@ struct ClassifierOptions {
   LinearDType dtype = LinearDType::f32;
   int threads = 1;              // for packing the weights
   std::int64_t image_size = 0;  // side of the pictures; 0: the model's own
+  Device device = {};
 };
 
 /// One class of one picture.
@@ -41,6 +42,7 @@ class VitClassifier {
   const WeightFiles& weights() const;
   const std::string& folder() const;
   LinearDType dtype() const;
+  Device device() const;
   const std::vector<std::string>& notes() const;  // tensors that nobody needed
   /// 0 for a tower alone.
   std::int64_t classes() const;
@@ -49,9 +51,10 @@ class VitClassifier {
   /// SHA-256 over the weight files.
   std::string sha256() const;
 
-  /// pixels: [pictures, channels, side, side]; out: f32 [pictures, classes]. The class token after
-  /// the final norm decides; with two heads (DeiT with distillation) the mean of both. Answers what
-  /// VitEncoder::forward_batch answers, and fails as it does; unsupported without a head.
+  /// pixels: [pictures, channels, side, side]; out: f32 [pictures, classes], in the host's memory;
+  /// the context computes where the model lies. The class token after the final norm decides; with
+  /// two heads (DeiT with distillation) the mean of both. Answers what VitEncoder::forward_batch
+  /// answers, and fails as it does; unsupported without a head.
   Result<VitRows> logits(Context& context, ConstTensorView pixels, TensorView out,
                          const VitHooks& hooks = {}) const;
 

@@ -69,7 +69,8 @@ Result<EncoderMaps> read_encoder(Context& context, const VitEncoder& encoder,
             context.workspace.take({config.tokens(), config.hidden_size}, DType::f32));
   FOVEA_CHECK(encoder.forward(context, picture.pixels.view(), states, observer));
   if (request.rollout) {
-    FOVEA_TRY(const std::vector<float> flow, attention_rollout(context, trace, *request.rollout));
+    FOVEA_TRY(const std::vector<float> flow,
+              attention_rollout(context.host(), trace, *request.rollout));
     maps.rollout.assign(flow.begin() + prefix, flow.end());
   }
   return maps;

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kernels/copy.h"
 #include "kernels/ops/gather/gather.h"
 
 namespace fovea {
@@ -62,6 +63,7 @@ Status ToMeMerger::after_attention(Context& context, const VitBlockView& block, 
   }
   if (merges > 0) {
     const Workspace::Scope scope(context.workspace);
+    const Workspace::Scope host_scope(context.host().workspace);
     VitRows left;
     left.offsets.assign(1, 0);
     std::vector<std::int32_t> offsets{0}, sources;
@@ -69,7 +71,7 @@ Status ToMeMerger::after_attention(Context& context, const VitBlockView& block, 
     for (std::size_t p = 0; p < pictures_.size(); ++p) {
       const auto picture = static_cast<std::int64_t>(p);
       Picture& state = pictures_[p];
-      FOVEA_TRY(const TensorView keys, mean_keys(context, picture_view(block, picture).key));
+      FOVEA_TRY(const TensorView keys, mean_keys(context.host(), picture_view(block, picture).key));
       FOVEA_TRY(const ToMeGroups groups,
                 tome_groups(keys, state.sizes, merges, config_.prefix_tokens()));
       const auto first = static_cast<std::int32_t>(rows.first(picture));
@@ -99,7 +101,7 @@ Status ToMeMerger::after_attention(Context& context, const VitBlockView& block, 
     FOVEA_TRY(const TensorView merged,
               context.workspace.take({left.count(), hidden.shape[1]}, DType::f32));
     FOVEA_CHECK(merge_rows(context, hidden, offsets, sources, weights, merged));
-    FOVEA_CHECK(convert(merged, hidden.slice(0, left.count())));
+    FOVEA_CHECK(copy(context, merged, hidden.slice(0, left.count())));
     rows = std::move(left);
     bias_.clear();
     for (const Picture& picture : pictures_) {
@@ -166,7 +168,9 @@ Result<TowerTokens> ToMePruner::run(Context& context, const VitEncoder& tower,
   });
   TowerTokens left;
   FOVEA_TRY(left.hidden, Tensor::allocate({rows.count(), config.hidden_size}, DType::f32));
-  FOVEA_CHECK(gather_rows(context, hidden.slice(0, rows.count()), order, left.hidden.view()));
+  const Workspace::Scope host_scope(context.host().workspace);
+  FOVEA_TRY(const ConstTensorView states, to_host(context, hidden.slice(0, rows.count())));
+  FOVEA_CHECK(gather_rows(context.host(), states, order, left.hidden.view()));
   for (const std::int32_t row : order) {
     const auto& made_of = members[static_cast<std::size_t>(row)];
     if (made_of.size() > 1) {

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
 
@@ -191,7 +192,7 @@ Result<TowerTokens> PolicyPruner::run(Context& context, const VitEncoder& tower,
     left.rows.resize(static_cast<std::size_t>(config.tokens()));
     std::iota(left.rows.begin(), left.rows.end(), 0);
     FOVEA_TRY(left.hidden, Tensor::allocate(hidden.shape, DType::f32));
-    FOVEA_CHECK(convert(hidden, left.hidden.view()));
+    FOVEA_CHECK(convert(context, hidden, left.hidden.view()));
   }
   left.keeps_class_token = acts && plan.keeps_class_token;
   return left;

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <string>
 #include <utility>
 
-#include "kernels/base/parallel.h"
+#include "kernels/copy.h"
+#include "kernels/ops/gather/gather.h"
 #include "kernels/ops/norm/norm.h"
+#include "kernels/ops/patches/patches.h"
 #include "vision/vit_block.h"
 #include "vision/vit_weights.h"
 
@@ -25,24 +26,6 @@ VitEncoder::~VitEncoder() = default;
 
 namespace {
 
-/// Cuts the picture into patches, one per row of `patches`: channel, then row, then column, the
-/// order in which the weight of a convolution lies.
-void cut_patches(const Context& context, const VitConfig& config, const float* pixels,
-                 TensorView patches) {
-  const std::int64_t grid = config.grid(), patch = config.patch_size, side = config.image_size;
-  parallel_for(context.threads, patches.rows(), grid, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t index = begin; index < end; ++index) {
-      auto* out = patches.row<float>(index);
-      const float* corner = pixels + index / grid * patch * side + index % grid * patch;
-      for (std::int64_t channel = 0; channel < config.channels; ++channel) {
-        for (std::int64_t y = 0; y < patch; ++y, out += patch) {
-          std::copy_n(corner + (channel * side + y) * side, patch, out);
-        }
-      }
-    }
-  });
-}
-
 /// hidden = positions (with the special tokens' embeddings), plus those of the patches; then CLIP's
 /// first norm where there is one. One picture at a time: its patches lie apart from the next one's.
 Status embed(Context& context, const VitConfig& config, const VitWeights& weights,
@@ -50,14 +33,14 @@ Status embed(Context& context, const VitConfig& config, const VitWeights& weight
   const Workspace::Scope scope(context.workspace);
   const std::int64_t inputs = config.channels * config.patch_size * config.patch_size;
   FOVEA_TRY(const TensorView patches,
-            context.workspace.take({config.patches(), inputs}, DType::f32));
-  const ConstTensorView positions = weights.positions.view();
+            context.workspace.take({config.patches(), inputs}, weights.activations));
   for (std::int64_t picture = 0; picture < pixels.rows(); ++picture) {
-    cut_patches(context, config, pixels.row<float>(picture), patches);
+    ConstTensorView one = pixels.slice(picture, 1);
+    one.shape = {config.channels, config.image_size, config.image_size};
+    one.row_stride = one.inner_elements();
+    FOVEA_CHECK(cut_patches(context, one, config.patch_size, patches));
     const TensorView states = hidden.slice(picture * config.tokens(), config.tokens());
-    for (std::int64_t token = 0; token < config.tokens(); ++token) {
-      std::copy_n(positions.row<float>(token), config.hidden_size, states.row<float>(token));
-    }
+    FOVEA_CHECK(copy(context, weights.positions.view(), states));
     FOVEA_CHECK(weights.patch_embedding.apply(
         context, patches, states.slice(config.prefix_tokens(), config.patches()),
         {.activation = Activation::none, .accumulate = true}));
@@ -65,6 +48,28 @@ Status embed(Context& context, const VitConfig& config, const VitWeights& weight
   if (!config.pre_norm) return {};
   return layer_norm(context, hidden, weights.pre_norm.weight.view(), weights.pre_norm.bias.view(),
                     static_cast<float>(config.layer_norm_eps), hidden);
+}
+
+/// What a block shows, where those who watch compute: in the host's memory.
+Result<VitBlockView> view_on_host(Context& context, VitBlockView view) {
+  for (const auto part : {&VitBlockView::query, &VitBlockView::key, &VitBlockView::gathered,
+                          &VitBlockView::lse, &VitBlockView::hidden}) {
+    FOVEA_TRY(view.*part, to_host(context, view.*part));
+  }
+  return view;
+}
+
+/// Each picture's numbers where the context computes.
+Result<std::vector<const float*>> bias_on_device(Context& context, const VitRows& rows,
+                                                 std::span<const float* const> bias) {
+  std::vector<const float*> there(bias.begin(), bias.end());
+  for (std::size_t p = 0; p < there.size(); ++p) {
+    const ConstTensorView here(reinterpret_cast<const std::byte*>(bias[p]), DType::f32,
+                               {rows.count(static_cast<std::int64_t>(p))});
+    FOVEA_TRY(const ConstTensorView placed, to_device(context, here));
+    there[p] = placed.as<float>();
+  }
+  return there;
 }
 
 Status check_arguments(const VitConfig& config, ConstTensorView pixels, TensorView out) {
@@ -94,9 +99,9 @@ VitRows all_rows(const VitConfig& config, std::int64_t pictures) {
   return rows;
 }
 
-/// Moves the kept rows together, in place.
-Status compact(const VitConfig& config, const std::vector<std::int32_t>& keep, VitRows& rows,
-               TensorView hidden) {
+/// Moves the kept rows together.
+Status compact(Context& context, const VitConfig& config, const std::vector<std::int32_t>& keep,
+               VitRows& rows, TensorView hidden) {
   const auto wrong = [](const char* what) {
     return make_error(ErrorCode::usage, std::string("a reducer of the vision tower ") + what);
   };
@@ -120,12 +125,11 @@ Status compact(const VitConfig& config, const std::vector<std::int32_t>& keep, V
     left.offsets.push_back(static_cast<std::int32_t>(next));
   }
   if (next != keep.size()) return wrong("kept a row that is not there");
-  for (std::size_t row = 0; row < keep.size(); ++row) {
-    // Kept rows ascend, so that none is overwritten before it is moved.
-    if (keep[row] == static_cast<std::int32_t>(row)) continue;
-    std::memcpy(hidden.row<float>(static_cast<std::int64_t>(row)), hidden.row<float>(keep[row]),
-                static_cast<std::size_t>(config.hidden_size) * sizeof(float));
-  }
+  const Workspace::Scope scope(context.workspace);
+  const auto count = static_cast<std::int64_t>(keep.size());
+  FOVEA_TRY(const TensorView kept, context.workspace.take({count, config.hidden_size}, DType::f32));
+  FOVEA_CHECK(gather_rows(context, hidden, keep, kept));
+  FOVEA_CHECK(copy(context, kept, hidden.slice(0, count)));
   rows = std::move(left);
   return {};
 }
@@ -180,8 +184,10 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     }
     FOVEA_CHECK(hooks.merger->start(pixels.rows()));
   }
-  FOVEA_TRY(const VitBuffers buffers, take_vit_buffers(context, config, out.rows(), watched));
-  FOVEA_CHECK(embed(context, config, impl_->weights, pixels, out));
+  FOVEA_TRY(const VitBuffers buffers,
+            take_vit_buffers(context, config, impl_->weights.activations, out.rows(), watched));
+  FOVEA_TRY(const ConstTensorView seen, to_device(context, pixels));
+  FOVEA_CHECK(embed(context, config, impl_->weights, seen, out));
   VitRows rows = all_rows(config, pixels.rows());
   std::vector<std::int32_t> keep;
   for (int layer = 0; layer < run_layers(); ++layer) {
@@ -190,28 +196,34 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     }
     if (hooks.reducer != nullptr) {
       keep.clear();
-      FOVEA_CHECK(hooks.reducer->before_block(context, layer, rows, keep));
-      if (!keep.empty()) FOVEA_CHECK(compact(config, keep, rows, out));
+      FOVEA_CHECK(hooks.reducer->before_block(context.host(), layer, rows, keep));
+      if (!keep.empty()) FOVEA_CHECK(compact(context, config, keep, rows, out));
     }
     TensorView hidden = out.slice(0, rows.count());
     VitBuffers used = first_rows(buffers, config.heads, rows.count());
     const VitBlockWeights& block = impl_->weights.blocks[static_cast<std::size_t>(layer)];
-    std::span<const float* const> bias;
-    if (hooks.merger != nullptr) bias = hooks.merger->key_bias();
+    const Workspace::Scope block_scope(context.workspace);
+    const Workspace::Scope host_scope(context.host().workspace);
+    std::vector<const float*> bias;
+    if (hooks.merger != nullptr) {
+      FOVEA_TRY(bias, bias_on_device(context, rows, hooks.merger->key_bias()));
+    }
     FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, bias, hidden));
     if (hooks.merger != nullptr) {
       const VitRows before = rows;
-      const VitBlockView attended = block_view(config, layer, before, used, hidden);
+      FOVEA_TRY(const VitBlockView attended,
+                view_on_host(context, block_view(config, layer, before, used, hidden)));
       FOVEA_CHECK(hooks.merger->after_attention(context, attended, rows, hidden));
       hidden = out.slice(0, rows.count());
       used = first_rows(buffers, config.heads, rows.count());
     }
     FOVEA_CHECK(run_vit_mlp(context, config, block, used, hidden));
-    const VitBlockView view = block_view(config, layer, rows, used, hidden);
-    if (hooks.reducer != nullptr && hooks.reducer->watches(layer)) {
-      FOVEA_CHECK(hooks.reducer->after_block(context, view));
-    }
-    if (hooks.observer) FOVEA_CHECK(hooks.observer(context, view));
+    const bool reduces = hooks.reducer != nullptr && hooks.reducer->watches(layer);
+    if (!reduces && !hooks.observer) continue;
+    FOVEA_TRY(const VitBlockView view,
+              view_on_host(context, block_view(config, layer, rows, used, hidden)));
+    if (reduces) FOVEA_CHECK(hooks.reducer->after_block(context.host(), view));
+    if (hooks.observer) FOVEA_CHECK(hooks.observer(context.host(), view));
   }
   return rows;
 }

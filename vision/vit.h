@@ -34,8 +34,9 @@ struct VitRows {
   std::int64_t count(std::int64_t picture) const { return first(picture + 1) - first(picture); }
 };
 
-/// What a block shows to whoever watches (encoder heatmaps, pruning between blocks): views that
-/// are valid during the call only. Rows are those of all pictures, one after another.
+/// What a block shows to whoever watches (encoder heatmaps, pruning between blocks): views of the
+/// host's memory that are valid during the call only. Rows are those of all pictures, one after
+/// another.
 struct VitBlockView {
   int layer = 0;  // 0-based block that has just run
   const VitRows* rows = nullptr;
@@ -58,6 +59,9 @@ VitPictureView picture_view(const VitBlockView& block, std::int64_t picture);
 
 /// A picture's keys as attention_scores() reads them; `page` and `length` must outlive the result.
 KvView key_view(ConstTensorView key, const std::byte* const* page, const std::int32_t* length);
+/// The same where `page` and `length` lie on the context's device: `tokens` is what *length says.
+KvView key_view(ConstTensorView key, const std::byte* const* page, std::int32_t tokens,
+                const std::int32_t* length);
 
 /// Decides between blocks which tokens go on.
 class VitReducer {
@@ -81,9 +85,9 @@ class VitMerger {
   /// Added to the logits of every row: a pointer a picture to one number for each of its tokens, or
   /// nothing.
   virtual std::span<const float* const> key_bias() = 0;
-  /// `block` shows the block whose attention has just run (its hidden states lack the MLP); `rows`
-  /// and the first rows of `hidden` become those that go on, the special tokens of every picture
-  /// first among its own.
+  /// `block` shows the block whose attention has just run (its hidden states lack the MLP), in the
+  /// host's memory; `rows` and the first rows of `hidden`, which lies where the context computes,
+  /// become those that go on, the special tokens of every picture first among its own.
   virtual Status after_attention(Context& context, const VitBlockView& block, VitRows& rows,
                                  TensorView hidden) = 0;
 };
@@ -113,9 +117,9 @@ class VitEncoder {
   const VitConfig& config() const;
   int run_layers() const;
 
-  /// pixels: [channels, image_size, image_size] f32. out: [tokens, hidden] f32, the hidden states
-  /// after block run_layers - 1 (no final norm). The observer, when given, is called after every
-  /// block.
+  /// pixels: [channels, image_size, image_size] f32, in the host's memory or where the context
+  /// computes. out: [tokens, hidden] f32, there, the hidden states after block run_layers - 1 (no
+  /// final norm). The observer, when given, is called after every block.
   Status forward(Context& context, ConstTensorView pixels, TensorView out,
                  const VitObserver& observer = {}) const;
 

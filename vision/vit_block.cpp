@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/norm/norm.h"
 
@@ -11,8 +12,8 @@ namespace {
 
 /// Columns [begin, begin + heads * head_dim) of a [rows, width] block, as [rows, heads, head_dim].
 TensorView heads_view(TensorView block, std::int64_t begin, const VitConfig& config) {
-  TensorView view(block.data + static_cast<std::size_t>(begin) * sizeof(float), DType::f32,
-                  {block.rows(), config.heads, config.head_dim()}, block.device);
+  TensorView view(block.data + static_cast<std::size_t>(begin) * dtype_size(block.dtype),
+                  block.dtype, {block.rows(), config.heads, config.head_dim()}, block.device);
   view.row_stride = block.row_stride;
   return view;
 }
@@ -23,17 +24,29 @@ Status attend(Context& context, const VitConfig& config, const VitRows& rows,
   const std::int64_t width = config.hidden_size;
   const TensorView key = heads_view(buffers.qkv, width, config);
   const TensorView value = heads_view(buffers.qkv, 2 * width, config);
-  const auto pictures = static_cast<std::size_t>(rows.pictures());
-  std::vector<const std::byte*> key_pages(pictures), value_pages(pictures);
-  std::vector<std::int32_t> lengths(pictures);
-  std::vector<KvView> kv(pictures);
-  for (std::size_t p = 0; p < pictures; ++p) {
-    const std::int64_t first = rows.offsets[p];
-    lengths[p] = rows.offsets[p + 1] - rows.offsets[p];
-    key_pages[p] = key.slice(first, lengths[p]).data;
-    value_pages[p] = value.slice(first, lengths[p]).data;
-    kv[p] = key_view(key, &key_pages[p], &lengths[p]);
-    kv[p].value_pages = &value_pages[p];
+  const std::int64_t pictures = rows.pictures();
+  // Addresses of the pictures' keys, then of their values; and their lengths.
+  std::vector<const std::byte*> pages(static_cast<std::size_t>(2 * pictures));
+  std::vector<std::int32_t> lengths(static_cast<std::size_t>(pictures));
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    const auto index = static_cast<std::size_t>(p);
+    lengths[index] = static_cast<std::int32_t>(rows.count(p));
+    pages[index] = key.slice(rows.first(p), rows.count(p)).data;
+    pages[index + static_cast<std::size_t>(pictures)] =
+        value.slice(rows.first(p), rows.count(p)).data;
+  }
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const ConstTensorView there,
+            to_device(context, ConstTensorView(reinterpret_cast<const std::byte*>(pages.data()),
+                                               DType::i64, {2 * pictures})));
+  FOVEA_TRY(const ConstTensorView there_lengths,
+            to_device(context, ConstTensorView(reinterpret_cast<const std::byte*>(lengths.data()),
+                                               DType::i32, {pictures})));
+  std::vector<KvView> kv(static_cast<std::size_t>(pictures));
+  for (std::size_t p = 0; p < kv.size(); ++p) {
+    kv[p] = key_view(key, there.as<const std::byte* const>() + p, lengths[p],
+                     there_lengths.as<std::int32_t>() + p);
+    kv[p].value_pages = there.as<const std::byte* const>() + static_cast<std::size_t>(pictures) + p;
     kv[p].value_head_stride = config.head_dim();
     kv[p].value_token_stride = value.row_stride;
   }
@@ -52,10 +65,17 @@ Status attend(Context& context, const VitConfig& config, const VitRows& rows,
 }  // namespace
 
 KvView key_view(ConstTensorView key, const std::byte* const* page, const std::int32_t* length) {
+  return key_view(key, page, *length, length);
+}
+
+KvView key_view(ConstTensorView key, const std::byte* const* page, std::int32_t tokens,
+                const std::int32_t* length) {
   KvView kv;
   kv.key_pages = page;
-  kv.page_tokens = *length;
+  kv.page_tokens = tokens;
+  kv.max_length = tokens;
   kv.length = length;
+  kv.dtype = key.dtype;
   kv.kv_heads = static_cast<std::int32_t>(key.shape[1]);
   kv.head_dim = static_cast<std::int32_t>(key.shape[2]);
   kv.key_head_stride = key.shape[2];
@@ -77,16 +97,16 @@ VitPictureView picture_view(const VitBlockView& block, std::int64_t picture) {
   return view;
 }
 
-Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, std::int64_t rows,
-                                    bool watched) {
+Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, DType activations,
+                                    std::int64_t rows, bool watched) {
   VitBuffers buffers;
   const std::int64_t hidden = config.hidden_size;
-  FOVEA_TRY(buffers.normed, context.workspace.take({rows, hidden}, DType::f32));
-  FOVEA_TRY(buffers.qkv, context.workspace.take({rows, 3 * hidden}, DType::f32));
-  FOVEA_TRY(buffers.mlp, context.workspace.take({rows, config.intermediate_size}, DType::f32));
+  FOVEA_TRY(buffers.normed, context.workspace.take({rows, hidden}, activations));
+  FOVEA_TRY(buffers.qkv, context.workspace.take({rows, 3 * hidden}, activations));
+  FOVEA_TRY(buffers.mlp, context.workspace.take({rows, config.intermediate_size}, activations));
   buffers.gathered = buffers.normed;
   if (watched) {
-    FOVEA_TRY(buffers.gathered, context.workspace.take({rows, hidden}, DType::f32));
+    FOVEA_TRY(buffers.gathered, context.workspace.take({rows, hidden}, activations));
     FOVEA_TRY(buffers.lse, context.workspace.take({config.heads, rows}, DType::f32));
   }
   return buffers;

@@ -9,7 +9,8 @@
 
 namespace fovea {
 
-/// Scratch memory of one pass; all f32, with room for every row of the batch.
+/// Scratch memory of one pass with room for every row of the batch, in the tower's type of
+/// activations; lse f32.
 struct VitBuffers {
   TensorView normed;    // [rows, hidden]: a block's normed input
   TensorView gathered;  // [rows, hidden]: what attention gathered; `normed` when nobody watches
@@ -19,8 +20,8 @@ struct VitBuffers {
 };
 
 /// Views live in the caller's workspace scope. Errors: out_of_memory.
-Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, std::int64_t rows,
-                                    bool watched);
+Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, DType activations,
+                                    std::int64_t rows, bool watched);
 
 /// The buffers cut to this many rows.
 VitBuffers first_rows(const VitBuffers& buffers, std::int64_t heads, std::int64_t rows);

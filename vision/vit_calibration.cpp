@@ -148,9 +148,10 @@ class Calibrator {
     const auto batch = static_cast<std::size_t>(std::max<std::int64_t>(request_.batch, 1));
     const auto most = static_cast<std::int64_t>(std::min(batch, pixels_.size()));
     const Workspace::Scope scope(context_.workspace);
+    Workspace& host = context_.host().workspace;
+    const Workspace::Scope host_scope(host);
     FOVEA_TRY(const TensorView input,
-              context_.workspace.take({most, config.channels, config.image_size, config.image_size},
-                                      DType::f32));
+              host.take({most, config.channels, config.image_size, config.image_size}, DType::f32));
     FOVEA_TRY(const TensorView states,
               context_.workspace.take({most * config.tokens(), config.hidden_size}, DType::f32));
     for (std::size_t first = 0; first < pixels_.size(); first += batch) {

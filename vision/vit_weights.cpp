@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/base/parallel.h"
+#include "kernels/copy.h"
 #include "vision/vit_names.h"
 #include "vision/vit_positions.h"
 
@@ -64,8 +65,8 @@ Result<VitBlockWeights> load_block(Context& context, const VitConfig& config, co
                                    const WeightReader& weights, LinearDType dtype) {
   const std::int64_t hidden = config.hidden_size, intermediate = config.intermediate_size;
   VitBlockWeights block;
-  FOVEA_TRY(block.norm1, load_norm(weights.below(names.norm1), hidden));
-  FOVEA_TRY(block.norm2, load_norm(weights.below(names.norm2), hidden));
+  FOVEA_TRY(block.norm1, load_norm(context, weights.below(names.norm1), hidden));
+  FOVEA_TRY(block.norm2, load_norm(context, weights.below(names.norm2), hidden));
   FOVEA_TRY(block.qkv, load_qkv(context, config, names, weights, dtype));
   FOVEA_TRY(block.out, load_linear(context, weights.below(names.out), hidden, hidden, dtype));
   FOVEA_TRY(block.fc1, load_linear(context, weights.below(names.fc1), intermediate, hidden, dtype));
@@ -145,13 +146,20 @@ Result<Linear> random_linear(Context& context, std::int64_t outputs, std::int64_
   return Linear::create(context, weight.view(), bias.view(), dtype);
 }
 
-Result<NormWeights> plain_norm(std::int64_t width) {
+Result<NormWeights> move_norm(Context& context, NormWeights norm) {
+  NormWeights moved;
+  FOVEA_TRY(moved.weight, move_to_device(context, std::move(norm.weight)));
+  FOVEA_TRY(moved.bias, move_to_device(context, std::move(norm.bias)));
+  return moved;
+}
+
+Result<NormWeights> plain_norm(Context& context, std::int64_t width) {
   NormWeights norm;
   FOVEA_TRY(norm.weight, Tensor::allocate({width}, DType::f32));
   FOVEA_TRY(norm.bias, Tensor::allocate({width}, DType::f32));
   std::fill_n(norm.weight.as<float>(), width, 1.0F);
   std::fill_n(norm.bias.as<float>(), width, 0.0F);
-  return norm;
+  return move_norm(context, std::move(norm));
 }
 
 }  // namespace
@@ -170,11 +178,11 @@ std::size_t VitWeights::bytes() const {
   return total;
 }
 
-Result<NormWeights> load_norm(const WeightReader& weights, std::int64_t width) {
+Result<NormWeights> load_norm(Context& context, const WeightReader& weights, std::int64_t width) {
   NormWeights norm;
   FOVEA_TRY(norm.weight, weights.get_f32("weight", {width}));
   FOVEA_TRY(norm.bias, weights.get_f32("bias", {width}));
-  return norm;
+  return move_norm(context, std::move(norm));
 }
 
 Result<Linear> load_linear(Context& context, const WeightReader& weights, std::int64_t outputs,
@@ -197,9 +205,12 @@ Result<VitWeights> load_vit_weights(Context& context, const VitConfig& config,
   VitWeights loaded;
   FOVEA_TRY(loaded.patch_embedding,
             load_patch_embedding(context, config, weights.below(names.patch), dtype));
-  FOVEA_TRY(loaded.positions, load_positions(config, names, weights));
+  loaded.activations = activation_dtype(context, dtype);
+  FOVEA_TRY(Tensor positions, load_positions(config, names, weights));
+  FOVEA_TRY(loaded.positions, move_to_device(context, std::move(positions)));
   if (config.pre_norm) {
-    FOVEA_TRY(loaded.pre_norm, load_norm(weights.below(names.pre_norm), config.hidden_size));
+    FOVEA_TRY(loaded.pre_norm,
+              load_norm(context, weights.below(names.pre_norm), config.hidden_size));
   }
   for (int layer = 0; layer < run_layers; ++layer) {
     FOVEA_CHECK(check_cancelled(context));
@@ -222,15 +233,17 @@ Result<VitWeights> random_vit_weights(Context& context, const VitConfig& config,
   FOVEA_TRY(
       made.patch_embedding,
       linear(hidden, config.channels * config.patch_size * config.patch_size, config.patch_bias));
-  FOVEA_TRY(made.positions, random_tensor(context, {config.tokens(), hidden}, 0.1F, next += 2));
+  made.activations = activation_dtype(context, dtype);
+  FOVEA_TRY(Tensor positions, random_tensor(context, {config.tokens(), hidden}, 0.1F, next += 2));
+  FOVEA_TRY(made.positions, move_to_device(context, std::move(positions)));
   if (config.pre_norm) {
-    FOVEA_TRY(made.pre_norm, plain_norm(hidden));
+    FOVEA_TRY(made.pre_norm, plain_norm(context, hidden));
   }
   for (int layer = 0; layer < run_layers; ++layer) {
     FOVEA_CHECK(check_cancelled(context));
     VitBlockWeights block;
-    FOVEA_TRY(block.norm1, plain_norm(hidden));
-    FOVEA_TRY(block.norm2, plain_norm(hidden));
+    FOVEA_TRY(block.norm1, plain_norm(context, hidden));
+    FOVEA_TRY(block.norm2, plain_norm(context, hidden));
     FOVEA_TRY(block.qkv, linear(3 * hidden, hidden, config.qkv_bias));
     FOVEA_TRY(block.out, linear(hidden, hidden, true));
     FOVEA_TRY(block.fc1, linear(intermediate, hidden, true));

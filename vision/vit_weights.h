@@ -28,12 +28,13 @@ struct VitWeights {
   Tensor positions;
   NormWeights pre_norm;                 // empty without one
   std::vector<VitBlockWeights> blocks;  // those that run
+  DType activations = DType::f32;       // of what flows between the products
 
   std::size_t bytes() const;
 };
 
 /// weight and bias of this width below the reader's prefix, as f32. Errors: bad_model.
-Result<NormWeights> load_norm(const WeightReader& weights, std::int64_t width);
+Result<NormWeights> load_norm(Context& context, const WeightReader& weights, std::int64_t width);
 /// weight [outputs, inputs] and bias. Errors: bad_model, out_of_memory.
 Result<Linear> load_linear(Context& context, const WeightReader& weights, std::int64_t outputs,
                            std::int64_t inputs, LinearDType dtype);

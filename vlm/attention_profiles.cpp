@@ -1,9 +1,11 @@
 #include "vlm/attention_profiles.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
+#include "kernels/ops/gather/gather.h"
+#include "kernels/ops/rows/rows.h"
 
 namespace fovea {
 
@@ -42,13 +44,13 @@ Status AttentionProfiles::observe(Context& context, const LayerAttention& attent
   const Shape& shape = attention.query.shape;  // [rows, heads, head_dim]
   for (std::size_t r = 0; r < requests_.size(); ++r) {
     const TokenKind kind = kind_of(requests_[r].rows);
-    std::vector<std::int64_t> places;
+    std::vector<std::int32_t> places;
     std::vector<std::int32_t> visible;
     for (std::size_t row = 0; row < attention.slots.size(); ++row) {
       const auto slot = static_cast<std::size_t>(attention.slots[row]);
       const auto position = static_cast<std::size_t>(attention.prompt_keys[slot]);
       if (layout_.kinds[position] != kind) continue;
-      places.push_back(static_cast<std::int64_t>(row));
+      places.push_back(static_cast<std::int32_t>(row));
       visible.push_back(attention.slots[row] + 1);
     }
     Workspace::Scope scope(context.workspace);
@@ -58,14 +60,12 @@ Status AttentionProfiles::observe(Context& context, const LayerAttention& attent
     FOVEA_TRY(const TensorView lse, context.workspace.take(Shape{shape[1], count}, DType::f32));
     FOVEA_TRY(const TensorView out,
               context.workspace.take(Shape{static_cast<std::int64_t>(columns.size())}, DType::f32));
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t place = places[static_cast<std::size_t>(i)];
-      std::memcpy(query.row<float>(i), attention.query.row<float>(place),
-                  static_cast<std::size_t>(attention.query.inner_elements()) * sizeof(float));
-      for (std::int64_t head = 0; head < shape[1]; ++head) {
-        lse.row<float>(head)[i] = attention.lse.row<float>(head)[place];
-      }
-    }
+    ConstTensorView given = attention.query;
+    TensorView chosen = query;
+    given.shape = Shape{given.rows(), given.inner_elements()};
+    chosen.shape = Shape{count, chosen.inner_elements()};
+    FOVEA_CHECK(gather_rows(context, given, places, chosen));
+    FOVEA_CHECK(gather_columns(context, attention.lse, places, lse));
     ScoreArgs args;
     args.query = query;
     args.lse = lse;
@@ -77,9 +77,11 @@ Status AttentionProfiles::observe(Context& context, const LayerAttention& attent
     args.heads = requests_[r].head_reduction;
     args.out = out;
     FOVEA_CHECK(attention_scores(context, args));
+    Workspace::Scope host_scope(context.host().workspace);
+    FOVEA_TRY(const ConstTensorView found, to_host(context, out));
     std::vector<float> row(layout_.visual.size(), 0.0F);
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      row[static_cast<std::size_t>(ids[i])] = out.as<float>()[i];
+      row[static_cast<std::size_t>(ids[i])] = found.as<float>()[i];
     }
     auto& layers = profiles_[r];
     const auto layer = static_cast<std::size_t>(attention.layer);

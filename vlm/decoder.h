@@ -120,6 +120,8 @@ class Decoder {
 
  private:
   struct Impl;
+  /// decode() on a GPU when nobody watches.
+  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits) const;
   explicit Decoder(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -3,13 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstring>
+#include <utility>
 
+#include "kernels/copy.h"
 #include "kernels/ops/activation/activation.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
 #include "kernels/ops/norm/norm.h"
 #include "kernels/ops/rope/rope.h"
+#include "kernels/ops/rows/rows.h"
 #include "vlm/random_weights.h"
 
 namespace fovea {
@@ -43,9 +45,12 @@ Result<DecoderBlock> DecoderBlock::load(Context& context, const DecoderConfig& c
                                         const WeightReader& weights, LinearDType dtype) {
   const BlockShapes s(config);
   DecoderBlock block;
-  FOVEA_TRY(block.input_norm, weights.get_f32("input_layernorm.weight", Shape{s.hidden}));
-  FOVEA_TRY(block.post_attention_norm,
+  block.activations = activation_dtype(context, dtype);
+  FOVEA_TRY(Tensor input_norm, weights.get_f32("input_layernorm.weight", Shape{s.hidden}));
+  FOVEA_TRY(block.input_norm, move_to_device(context, std::move(input_norm)));
+  FOVEA_TRY(Tensor post_attention_norm,
             weights.get_f32("post_attention_layernorm.weight", Shape{s.hidden}));
+  FOVEA_TRY(block.post_attention_norm, move_to_device(context, std::move(post_attention_norm)));
 
   FOVEA_TRY(const auto query,
             weights.get("self_attn.q_proj.weight", Shape{s.query_width, s.hidden}));
@@ -79,10 +84,13 @@ Result<DecoderBlock> DecoderBlock::random(Context& context, const DecoderConfig&
                                           LinearDType dtype, std::uint64_t seed) {
   const BlockShapes s(config);
   DecoderBlock block;
-  FOVEA_TRY(block.input_norm, ones(s.hidden));
-  FOVEA_TRY(block.post_attention_norm, ones(s.hidden));
+  block.activations = activation_dtype(context, dtype);
+  FOVEA_TRY(Tensor input_norm, ones(s.hidden));
+  FOVEA_TRY(block.input_norm, move_to_device(context, std::move(input_norm)));
+  FOVEA_TRY(Tensor post_attention_norm, ones(s.hidden));
+  FOVEA_TRY(block.post_attention_norm, move_to_device(context, std::move(post_attention_norm)));
   const auto make = [&](std::int64_t outputs, std::int64_t inputs) -> Result<Linear> {
-    FOVEA_TRY(const Tensor weight, random_matrix(outputs, inputs, ++seed));
+    FOVEA_TRY(const Tensor weight, random_matrix(context, outputs, inputs, ++seed));
     return Linear::create(context, weight.view(), {}, dtype);
   };
   FOVEA_TRY(block.qkv, make(s.query_width + 2 * s.kv_width, s.hidden));
@@ -94,14 +102,15 @@ Result<DecoderBlock> DecoderBlock::random(Context& context, const DecoderConfig&
 
 Result<BlockProjection> project_block(Context& context, const DecoderConfig& config,
                                       const DecoderBlock& block, ConstTensorView hidden,
-                                      std::span<const std::int32_t> positions) {
+                                      ConstTensorView positions) {
   const BlockShapes s(config);
   const std::int64_t rows = hidden.rows();
   FOVEA_TRY(const TensorView fused,
-            context.workspace.take(Shape{rows, s.query_width + 2 * s.kv_width}, DType::f32));
+            context.workspace.take(Shape{rows, s.query_width + 2 * s.kv_width}, block.activations));
   {
     Workspace::Scope scope(context.workspace);
-    FOVEA_TRY(const TensorView normed, context.workspace.take(Shape{rows, s.hidden}, DType::f32));
+    FOVEA_TRY(const TensorView normed,
+              context.workspace.take(Shape{rows, s.hidden}, block.activations));
     FOVEA_CHECK(rms_norm(context, hidden, block.input_norm.view(),
                          static_cast<float>(config.rms_norm_eps), normed));
     FOVEA_CHECK(block.qkv.apply(context, normed, fused));
@@ -111,29 +120,44 @@ Result<BlockProjection> project_block(Context& context, const DecoderConfig& con
   projection.key = head_columns(fused, s.query_width, config.kv_heads, config.head_dim);
   projection.value =
       head_columns(fused, s.query_width + s.kv_width, config.kv_heads, config.head_dim);
-  const float theta = static_cast<float>(config.rope_theta);
-  FOVEA_CHECK(rope(context, projection.query, positions, theta));
-  FOVEA_CHECK(rope(context, projection.key, positions, theta));
+  // Query and key lie side by side: their heads turn alike.
+  FOVEA_CHECK(rope(context, head_columns(fused, 0, config.heads + config.kv_heads, config.head_dim),
+                   positions, static_cast<float>(config.rope_theta)));
   return projection;
 }
 
-ProjectedKeys::ProjectedKeys(const BlockProjection& projection)
-    : projection_(projection),
-      key_page_(projection.key.data),
-      value_page_(projection.value.data),
-      length_(static_cast<std::int32_t>(projection.key.rows())) {}
+Result<ProjectedKeys> ProjectedKeys::create(Context& context, const BlockProjection& projection) {
+  ProjectedKeys keys;
+  keys.projection_ = projection;
+  keys.rows_ = static_cast<std::int32_t>(projection.key.rows());
+  FOVEA_TRY(const TensorView pages, context.workspace.take({2}, DType::i64));
+  FOVEA_TRY(const TensorView length, context.workspace.take({1}, DType::i32));
+  const std::array<const std::byte*, 2> addresses{projection.key.data, projection.value.data};
+  FOVEA_CHECK(
+      copy(context,
+           ConstTensorView(reinterpret_cast<const std::byte*>(addresses.data()), DType::i64, {2}),
+           pages));
+  FOVEA_CHECK(copy(
+      context, ConstTensorView(reinterpret_cast<const std::byte*>(&keys.rows_), DType::i32, {1}),
+      length));
+  keys.pages_ = pages.as<const std::byte*>();
+  keys.length_ = length.as<std::int32_t>();
+  return keys;
+}
 
-KvView ProjectedKeys::view(const std::int32_t* length) const {
+KvView ProjectedKeys::view(const std::int32_t* length, std::int32_t rows) const {
   KvView view;
-  view.key_pages = &key_page_;
-  view.value_pages = &value_page_;
-  view.page_tokens = length_;
+  view.key_pages = pages_;
+  view.value_pages = pages_ + 1;
+  view.page_tokens = rows_;
   view.length = length;
+  view.max_length = rows;
   view.kv_heads = static_cast<std::int32_t>(projection_.key.shape[1]);
   view.head_dim = static_cast<std::int32_t>(projection_.key.shape[2]);
   view.key_head_stride = view.value_head_stride = view.head_dim;
   view.key_token_stride = projection_.key.row_stride;
   view.value_token_stride = projection_.value.row_stride;
+  view.dtype = projection_.key.dtype;
   return view;
 }
 
@@ -143,12 +167,11 @@ float attention_scale(const DecoderConfig& config) {
 
 namespace {
 
-/// to[i] = from[rows[i]] for blocks [rows, heads, head_dim] whose rows may have a stride.
-void pick_rows(ConstTensorView from, std::span<const std::int32_t> rows, TensorView to) {
-  const auto bytes = static_cast<std::size_t>(from.inner_elements()) * sizeof(float);
-  for (std::size_t i = 0; i < rows.size(); ++i) {
-    std::memcpy(to.row<float>(static_cast<std::int64_t>(i)), from.row<float>(rows[i]), bytes);
-  }
+/// [rows, heads, head_dim] as [rows, heads * head_dim].
+template <class View>
+View flat(View view) {
+  view.shape = Shape{view.rows(), view.inner_elements()};
+  return view;
 }
 
 /// Where each of `rows` stands in the ascending list `of`, or `of` is empty: the row itself.
@@ -170,8 +193,9 @@ Result<BlockProjection> pick_projection(Context& context, const BlockProjection&
   for (const auto part :
        {&BlockProjection::query, &BlockProjection::key, &BlockProjection::value}) {
     const Shape& shape = (from.*part).shape;
-    FOVEA_TRY(picked.*part, context.workspace.take(Shape{count, shape[1], shape[2]}, DType::f32));
-    pick_rows(from.*part, rows, picked.*part);
+    FOVEA_TRY(picked.*part,
+              context.workspace.take(Shape{count, shape[1], shape[2]}, (from.*part).dtype));
+    FOVEA_CHECK(gather_rows(context, flat(from.*part), rows, flat(picked.*part)));
   }
   return picked;
 }
@@ -198,9 +222,9 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
   if (options.kept != nullptr) {
     wanted = options.kept->slots;
     for (std::int32_t& row : wanted) row -= cache.length(layer);
-    pick_rows(projection.query, wanted, options.kept->query);
+    FOVEA_CHECK(gather_rows(context, flat(projection.query), wanted, flat(options.kept->query)));
   }
-  FOVEA_CHECK(cache.append(layer, projection.key, projection.value));
+  FOVEA_CHECK(cache.append(context, layer, projection.key, projection.value));
 
   Workspace::Scope scope(context.workspace);
   const bool bypassed = !options.attending.empty();
@@ -208,13 +232,18 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
   if (bypassed) {
     FOVEA_TRY(part, pick_projection(context, projection, options.attending));
   }
-  const ProjectedKeys keys(part);
-  const std::array<KvView, 1> views{bypassed ? keys.view() : cache.view(layer)};
+  KvView view = cache.view(layer);
+  if (bypassed) {
+    FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context, part));
+    view = keys.view();
+  }
+  const std::array<KvView, 1> views{view};
   const std::int64_t attending = part.query.rows();
   const std::int64_t run_rows =
       options.last_rows > 0 ? std::min(attending, options.last_rows) : attending;
-  FOVEA_TRY(const TensorView mixed,
-            context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, DType::f32));
+  FOVEA_TRY(
+      const TensorView mixed,
+      context.workspace.take(Shape{run_rows, config.heads, config.head_dim}, block.activations));
   TensorView lse;
   if (options.kept != nullptr) {
     FOVEA_TRY(lse, context.workspace.take(Shape{config.heads, run_rows}, DType::f32));
@@ -229,29 +258,22 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
   args.out = mixed;
   args.lse = lse;
   FOVEA_CHECK(attention(context, args));
-  const std::vector<std::int32_t> ran = places(wanted, options.attending);
-  for (std::int64_t head = 0; head < config.heads && !ran.empty(); ++head) {
-    for (std::size_t i = 0; i < ran.size(); ++i) {
-      options.kept->lse.row<float>(head)[i] = lse.row<float>(head)[ran[i] - (attending - run_rows)];
-    }
+  if (options.kept != nullptr) {
+    std::vector<std::int32_t> ran = places(wanted, options.attending);
+    for (std::int32_t& row : ran) row -= static_cast<std::int32_t>(attending - run_rows);
+    FOVEA_CHECK(gather_columns(context, lse, ran, options.kept->lse));
   }
 
-  TensorView flat = mixed;
-  flat.shape = Shape{run_rows, s.query_width};
   if (!bypassed || options.last_rows > 0) {
-    FOVEA_CHECK(block.output.apply(context, flat, hidden.slice(rows - run_rows, run_rows),
+    FOVEA_CHECK(block.output.apply(context, flat(mixed), hidden.slice(rows - run_rows, run_rows),
                                    {.accumulate = true}));
     return {};
   }
   FOVEA_TRY(const TensorView update,
             context.workspace.take(Shape{attending, s.hidden}, DType::f32));
   FOVEA_CHECK(gather_rows(context, hidden, options.attending, update));
-  FOVEA_CHECK(block.output.apply(context, flat, update, {.accumulate = true}));
-  for (std::int64_t i = 0; i < attending; ++i) {
-    std::memcpy(hidden.row<float>(options.attending[static_cast<std::size_t>(i)]),
-                update.row<float>(i), static_cast<std::size_t>(s.hidden) * sizeof(float));
-  }
-  return {};
+  FOVEA_CHECK(block.output.apply(context, flat(mixed), update, {.accumulate = true}));
+  return scatter_rows(context, update, options.attending, hidden);
 }
 
 Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock& block,
@@ -262,14 +284,15 @@ Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock
     Workspace::Scope scope(context.workspace);
     const TensorView part = hidden.slice(first, rows);
     FOVEA_TRY(const TensorView normed,
-              context.workspace.take(Shape{rows, config.hidden_size}, DType::f32));
-    FOVEA_TRY(const TensorView both, context.workspace.take(Shape{rows, 2 * width}, DType::f32));
+              context.workspace.take(Shape{rows, config.hidden_size}, block.activations));
+    FOVEA_TRY(const TensorView both,
+              context.workspace.take(Shape{rows, 2 * width}, block.activations));
     FOVEA_CHECK(rms_norm(context, part, block.post_attention_norm.view(),
                          static_cast<float>(config.rms_norm_eps), normed));
     FOVEA_CHECK(block.gate_up.apply(context, normed, both));
     TensorView gate = both, up = both;
     gate.shape = up.shape = Shape{rows, width};
-    up.data += static_cast<std::size_t>(width) * sizeof(float);
+    up.data += static_cast<std::size_t>(width) * dtype_size(up.dtype);
     FOVEA_CHECK(silu_mul(context, gate, up, gate));
     FOVEA_CHECK(block.down.apply(context, gate, part, {.accumulate = true}));
   }
@@ -279,18 +302,21 @@ Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock
 Status preview_block(Context& context, const DecoderConfig& config,
                      const BlockProjection& projection, BlockAttention& ahead) {
   const std::size_t rows = ahead.slots.size();
-  pick_rows(projection.query, ahead.slots, ahead.query);
+  FOVEA_CHECK(gather_rows(context, flat(projection.query), ahead.slots, flat(ahead.query)));
 
   // Each row is a sequence of its own, as long as what it sees.
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView mixed, context.workspace.take(ahead.query.shape, DType::f32));
-  const ProjectedKeys keys(projection);
+  FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context, projection));
   std::vector<std::int32_t> lengths(rows), offsets{0};
-  std::vector<KvView> views;
   for (std::size_t i = 0; i < rows; ++i) {
     lengths[i] = ahead.slots[i] + 1;
     offsets.push_back(static_cast<std::int32_t>(i) + 1);
-    views.push_back(keys.view(&lengths[i]));
+  }
+  FOVEA_TRY(const ConstTensorView there, to_device(context, i32_view(lengths)));
+  std::vector<KvView> views;
+  for (std::size_t i = 0; i < rows; ++i) {
+    views.push_back(keys.view(there.as<std::int32_t>() + i, lengths[i]));
   }
   AttentionArgs args;
   args.query = ahead.query;

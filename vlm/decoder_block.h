@@ -18,6 +18,7 @@ struct DecoderBlock {
   Linear output;
   Linear gate_up;  // gate and up stacked
   Linear down;
+  DType activations = DType::f32;  // of what flows between the products
 
   static Result<DecoderBlock> load(Context& context, const DecoderConfig& config,
                                    const WeightReader& weights, LinearDType dtype);
@@ -36,22 +37,29 @@ struct BlockAttention {
                                         std::vector<std::int32_t> slots);
 };
 
-/// Query, key and value of every row of one layer, rotated: parts of one fused product.
+/// Query, key and value of every row of one layer, rotated: parts of one fused product, in the
+/// block's type of activations.
 struct BlockProjection {
-  TensorView query;       // [n, heads, head_dim] f32
-  TensorView key, value;  // [n, kv_heads, head_dim] f32
+  TensorView query;       // [n, heads, head_dim]
+  TensorView key, value;  // [n, kv_heads, head_dim]
 };
+
+/// Numbers of the host as a view, which borrows them.
+inline ConstTensorView i32_view(std::span<const std::int32_t> numbers) {
+  return {reinterpret_cast<const std::byte*>(numbers.data()), DType::i32,
+          Shape{static_cast<std::int64_t>(numbers.size())}};
+}
 
 /// What multiplies q.k before the softmax.
 float attention_scale(const DecoderConfig& config);
 
 // The three steps of a layer, over hidden [n, hidden] f32.
 
-/// First step: input norm, query, key and value, rotation. The result lives in the caller's
-/// workspace scope.
+/// First step: input norm, query, key and value, rotation. positions: i32 [n], where the context
+/// computes. The result lives in the caller's workspace scope.
 Result<BlockProjection> project_block(Context& context, const DecoderConfig& config,
                                       const DecoderBlock& block, ConstTensorView hidden,
-                                      std::span<const std::int32_t> positions);
+                                      ConstTensorView positions);
 
 struct AttendOptions {
   /// Above 0: only so many rows at the end go on past the keys and values (the last layer of a
@@ -78,21 +86,21 @@ Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock
 Status preview_block(Context& context, const DecoderConfig& config,
                      const BlockProjection& projection, BlockAttention& ahead);
 
-/// The projection's keys and values as attention reads them; borrows `projection` and itself.
+/// The projection's keys and values as attention reads them. Borrows the caller's workspace scope.
 class ProjectedKeys {
  public:
-  explicit ProjectedKeys(const BlockProjection& projection);
-  ProjectedKeys(const ProjectedKeys&) = delete;
-  ProjectedKeys& operator=(const ProjectedKeys&) = delete;
-  /// All keys, or those of the first `length` rows (*length must outlive the view).
-  KvView view() const { return view(&length_); }
-  KvView view(const std::int32_t* length) const;
+  static Result<ProjectedKeys> create(Context& context, const BlockProjection& projection);
+  /// All keys.
+  KvView view() const { return view(length_, rows_); }
+  /// Those of the first *length rows; `length` lies where the context computes and outlives the
+  /// view.
+  KvView view(const std::int32_t* length, std::int32_t rows) const;
 
  private:
-  const BlockProjection& projection_;
-  const std::byte* key_page_;
-  const std::byte* value_page_;
-  std::int32_t length_;
+  BlockProjection projection_;
+  const std::byte* const* pages_ = nullptr;  // of keys, of values
+  const std::int32_t* length_ = nullptr;
+  std::int32_t rows_ = 0;
 };
 
 }  // namespace fovea

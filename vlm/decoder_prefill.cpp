@@ -4,6 +4,7 @@
 #include <iterator>
 #include <numeric>
 
+#include "kernels/copy.h"
 #include "vlm/decoder_impl.h"
 #include "vlm/stage_runner.h"
 #include "vlm/stopwatch.h"
@@ -140,6 +141,8 @@ class PrefillRun {
   /// Rows at the end that are needed past the keys and values of the last layer.
   std::int64_t rows_past_the_end() const;
   void enter(int layer);
+  /// Rotary positions of the rows, where the context computes.
+  Result<ConstTensorView> positions();
 
   LiveSequence sequence;
 
@@ -154,6 +157,8 @@ class PrefillRun {
   std::vector<std::int32_t> stage_rows(const Stage& stage) const;
   Result<BlockAttention> preview(const Stage& stage, const BlockProjection& projection) const;
   StageAttention at_layer(const BlockAttention& block, const KvView& kv) const;
+  /// So that a stage's time is its own, not that of layers a GPU still works on.
+  Status settle() const { return record_ != nullptr ? synchronize(context_) : Status{}; }
   std::span<const Stage> stages() const {
     if (input_.policy == nullptr || input_.plan == nullptr) return {};
     return input_.plan->stages;
@@ -168,7 +173,20 @@ class PrefillRun {
   std::int32_t end_position_ = 0;  // after the whole prompt
   TensorView buffers_[2];          // hidden states before and after a stage
   int current_ = 0;
+  TensorView positions_;  // on a GPU: those of `uploaded_`
+  std::vector<std::int32_t> uploaded_;
 };
+
+Result<ConstTensorView> PrefillRun::positions() {
+  if (!context_.on_cuda()) return i32_view(sequence.positions);
+  const TensorView there =
+      positions_.slice(0, static_cast<std::int64_t>(sequence.positions.size()));
+  if (uploaded_ != sequence.positions) {
+    FOVEA_CHECK(copy(context_, i32_view(sequence.positions), there));
+    uploaded_ = sequence.positions;
+  }
+  return ConstTensorView(there);
+}
 
 std::vector<std::int32_t> PrefillRun::positions_of(const std::vector<std::int32_t>& origin) const {
   if (input_.positions.empty()) return origin;
@@ -203,14 +221,15 @@ Status PrefillRun::start(int boundary) {
   if (!stages().empty() || prefix > 0) {
     FOVEA_TRY(buffers_[1], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
   }
+  FOVEA_TRY(positions_, context_.workspace.take(Shape{total}, DType::i32));
   end_position_ = input_.positions.empty()
                       ? static_cast<std::int32_t>(total)
                       : *std::max_element(input_.positions.begin(), input_.positions.end()) + 1;
   if (reads) FOVEA_CHECK(read_embeddings());
   // The new rows stand where they will stand once the prefix is put in front of them.
   sequence.hidden = buffers_[0].slice(prefix, total - prefix);
-  FOVEA_CHECK(
-      convert(input_.embeddings.slice(whole ? prefix : 0, total - prefix), sequence.hidden));
+  FOVEA_CHECK(convert(context_, input_.embeddings.slice(whole ? prefix : 0, total - prefix),
+                      sequence.hidden));
   sequence.origin.resize(static_cast<std::size_t>(total - prefix));
   std::iota(sequence.origin.begin(), sequence.origin.end(), static_cast<std::int32_t>(prefix));
   sequence.positions = positions_of(sequence.origin);
@@ -224,12 +243,13 @@ Status PrefillRun::read_embeddings() {
   Workspace::Scope scope(context_.workspace);
   LiveSequence embedded;
   embedded.hidden = buffers_[0];
-  FOVEA_CHECK(convert(input_.embeddings, embedded.hidden));
+  FOVEA_CHECK(convert(context_, input_.embeddings, embedded.hidden));
   embedded.origin.resize(static_cast<std::size_t>(input_.layout->tokens()));
   std::iota(embedded.origin.begin(), embedded.origin.end(), 0);
   embedded.positions = positions_of(embedded.origin);
-  LayerStage view(*input_.layout, embedded, nullptr, {});
-  return input_.policy->read_embeddings(context_, view);
+  LayerStage view(context_, *input_.layout, embedded, nullptr, {});
+  Workspace::Scope host_scope(context_.host().workspace);
+  return input_.policy->read_embeddings(context_.host(), view);
 }
 
 Status PrefillRun::reach(int layer) {
@@ -238,7 +258,7 @@ Status PrefillRun::reach(int layer) {
   const std::int64_t prefix = input_.prefix != nullptr ? input_.prefix->tokens : 0;
   const bool past_the_end = layer == static_cast<int>(config_.layers);
   if (prefix > 0 && !past_the_end) {
-    FOVEA_CHECK(convert(input_.prefix->hidden.view(), buffers_[0].slice(0, prefix)));
+    FOVEA_CHECK(convert(context_, input_.prefix->hidden.view(), buffers_[0].slice(0, prefix)));
     sequence.hidden = buffers_[0];
     sequence.origin.resize(static_cast<std::size_t>(total));
     std::iota(sequence.origin.begin(), sequence.origin.end(), 0);
@@ -252,9 +272,9 @@ Status PrefillRun::reach(int layer) {
       capture.cache.truncate(l, l < boundary_ ? static_cast<std::int32_t>(capture.tokens) : 0);
     }
     if (!past_the_end) {
-      FOVEA_TRY(capture.hidden,
-                Tensor::allocate(Shape{capture.tokens, config_.hidden_size}, DType::f32));
-      FOVEA_CHECK(convert(buffers_[0].slice(0, capture.tokens), capture.hidden.view()));
+      FOVEA_TRY(capture.hidden, Tensor::allocate(Shape{capture.tokens, config_.hidden_size},
+                                                 DType::f32, context_.device));
+      FOVEA_CHECK(convert(context_, buffers_[0].slice(0, capture.tokens), capture.hidden.view()));
     }
   }
   return {};
@@ -314,16 +334,18 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
   for (std::size_t i = 0; i < stages().size(); ++i) {
     const Stage& stage = stages()[i];
     if (!acts(stage, Moment::before, layer)) continue;
+    FOVEA_CHECK(settle());
     const Stopwatch watch;
     if (stage.attention == AttentionSource::none) {
       FOVEA_CHECK(run_stage(i, nullptr, watch));
       continue;
     }
     Workspace::Scope scope(context_.workspace);
+    FOVEA_TRY(const ConstTensorView places, positions());
     FOVEA_TRY(const BlockProjection projection,
-              project_block(context_, config_, block, sequence.hidden, sequence.positions));
+              project_block(context_, config_, block, sequence.hidden, places));
     FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
-    const ProjectedKeys keys(projection);
+    FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context_, projection));
     const StageAttention attention = at_layer(ahead, keys.view());
     FOVEA_CHECK(run_stage(i, &attention, watch));
   }
@@ -333,6 +355,7 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
 Status PrefillRun::run_stages(Moment moment, int layer, const BlockAttention* attention) {
   for (std::size_t i = 0; i < stages().size(); ++i) {
     if (!acts(stages()[i], moment, layer)) continue;
+    FOVEA_CHECK(settle());
     const Stopwatch watch;
     if (stages()[i].attention == AttentionSource::none) {
       FOVEA_CHECK(run_stage(i, nullptr, watch));
@@ -349,12 +372,14 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
   for (std::size_t i = 0; i < stages().size(); ++i) {
     const Stage& stage = stages()[i];
     if (!acts(stage, Moment::bypass, layer)) continue;
+    FOVEA_CHECK(settle());
     const Stopwatch watch;
     Workspace::Scope scope(context_.workspace);
+    Workspace::Scope host_scope(context_.host().workspace);
     FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
-    const ProjectedKeys keys(projection);
+    FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context_, projection));
     const StageAttention attention = at_layer(ahead, keys.view());
-    LayerStage view(*input_.layout, sequence, &attention, stage.probes);
+    LayerStage view(context_, *input_.layout, sequence, &attention, stage.probes);
     FOVEA_TRY(const Selection selection, select(i, view));
     const double select_ms = watch.elapsed_ms();
     FOVEA_TRY(auto attending, apply_bypass(stage, view, selection, sequence, record_));
@@ -366,7 +391,7 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
 
 Result<Selection> PrefillRun::select(std::size_t index, LayerStage& view) {
   Selection selection;
-  FOVEA_CHECK(input_.policy->select(context_, static_cast<int>(index), view, selection));
+  FOVEA_CHECK(input_.policy->select(context_.host(), static_cast<int>(index), view, selection));
   return selection;
 }
 
@@ -374,7 +399,8 @@ Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention,
                              const Stopwatch& watch) {
   const Stage& stage = stages()[index];
   Workspace::Scope scope(context_.workspace);
-  LayerStage view(*input_.layout, sequence, attention, stage.probes);
+  Workspace::Scope host_scope(context_.host().workspace);
+  LayerStage view(context_, *input_.layout, sequence, attention, stage.probes);
   FOVEA_TRY(const Selection selection, select(index, view));
   const double select_ms = watch.elapsed_ms();
   FOVEA_CHECK(apply_selection(context_, stage, view, selection, input_.plan->positions,
@@ -426,8 +452,9 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
     std::vector<std::int32_t> attending;
     {
       Workspace::Scope scratch(context.workspace);
+      FOVEA_TRY(const ConstTensorView positions, run.positions());
       FOVEA_TRY(const BlockProjection projection,
-                project_block(context, config, block, run.sequence.hidden, run.sequence.positions));
+                project_block(context, config, block, run.sequence.hidden, positions));
       FOVEA_TRY(attending, run.attending_rows(layer, projection));
       if (!attending.empty() && (input.observer != nullptr || !input.last_hidden.empty())) {
         return make_error(ErrorCode::internal,
@@ -438,7 +465,8 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
                                layer, options));
     }
     if (traced != nullptr) {
-      Impl::trace_row(attention, state.cache.length(layer), attending, *traced);
+      FOVEA_CHECK(
+          Impl::trace_row(context, attention, state.cache.length(layer), attending, *traced));
     }
     FOVEA_CHECK(run.run_stages(Moment::after_attention, layer, &attention));
     if (input.observer != nullptr) {
@@ -457,7 +485,7 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
     if (rows > hidden.rows()) {
       return make_error(ErrorCode::internal, "more rows are wanted than the prompt has");
     }
-    FOVEA_CHECK(convert(hidden.slice(hidden.rows() - rows, rows), input.last_hidden));
+    FOVEA_CHECK(convert(context, hidden.slice(hidden.rows() - rows, rows), input.last_hidden));
   }
   return logits.empty() ? Status{}
                         : this->logits(context, hidden.slice(hidden.rows() - 1, 1), logits);

@@ -29,6 +29,9 @@ class DecoderTrace final : public Trace {
   Result<std::vector<float>> visual_map(Context& context, int layer, int token) const override;
 
  private:
+  /// visual_map() with a context on the model's device.
+  Result<std::vector<float>> map_of(Context& context, int layer, int token) const;
+
   std::shared_ptr<const LlavaModel> model_;
   SequenceLayout layout_;
   DecoderState state_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 
 namespace fovea {
@@ -66,8 +67,10 @@ Status Importance::observe(Context& context, const LayerAttention& attention) {
     args.heads = Reduction::sum;
     args.out = out;
     FOVEA_CHECK(attention_scores(context, args));
+    Workspace::Scope host_scope(context.host().workspace);
+    FOVEA_TRY(const ConstTensorView found, to_host(context, out));
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      sums_[static_cast<std::size_t>(ids[i])] += out.as<float>()[i];
+      sums_[static_cast<std::size_t>(ids[i])] += found.as<float>()[i];
     }
     begin = end;
   }

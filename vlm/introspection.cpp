@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/copy.h"
 #include "pruning/accounting.h"
 #include "vlm/model_shapes.h"
 
@@ -72,7 +73,7 @@ Result<Reread> reread_answer(Context& context, const LlavaModel& model,
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView all,
             context.workspace.take(Shape{layout.tokens(), config.hidden_size}, DType::f32));
-  FOVEA_CHECK(convert(embeddings, all.slice(0, prompt.tokens())));
+  FOVEA_CHECK(convert(context, embeddings, all.slice(0, prompt.tokens())));
   FOVEA_CHECK(model.decoder().embed(context, answer.first(answer.size() - 1),
                                     all.slice(prompt.tokens(), steps - 1)));
   Sgl policy({}, {.layer = 0.0, .ratio = ratio});
@@ -102,8 +103,10 @@ Result<Reread> reread_answer(Context& context, const LlavaModel& model,
     FOVEA_TRY(const TensorView logits,
               context.workspace.take(Shape{rows, config.vocab_size}, DType::f32));
     FOVEA_CHECK(model.decoder().logits(context, input.last_hidden.slice(first, rows), logits));
+    Workspace::Scope host_chunk(context.host().workspace);
+    FOVEA_TRY(const ConstTensorView found, to_host(context, logits));
     for (std::int64_t row = 0; row < rows; ++row) {
-      reread.probabilities.push_back(probability_of({logits.row<float>(row), vocabulary},
+      reread.probabilities.push_back(probability_of({found.row<float>(row), vocabulary},
                                                     answer[static_cast<std::size_t>(first + row)]));
     }
   }

@@ -1,28 +1,54 @@
 #include "vlm/kv_cache.h"
 
 #include <algorithm>
-#include <cstring>
+#include <atomic>
+#include <span>
+
+#include "kernels/copy.h"
 
 namespace fovea {
 
-KvCache::KvCache(int layers, std::int64_t kv_heads, std::int64_t head_dim, DType dtype)
+namespace {
+
+std::uint64_t next_version() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
+}  // namespace
+
+KvCache::KvCache(int layers, std::int64_t kv_heads, std::int64_t head_dim, DType dtype,
+                 Device device)
     : kv_heads_(kv_heads),
       head_dim_(head_dim),
       dtype_(dtype),
+      device_(device),
       layers_(static_cast<std::size_t>(layers)) {}
 
-Status KvCache::make_writable(Layer& layer, std::size_t page) {
+// Tables belong to one cache: a copy makes its own when it needs them.
+KvCache::KvCache(const KvCache& other)
+    : kv_heads_(other.kv_heads_),
+      head_dim_(other.head_dim_),
+      dtype_(other.dtype_),
+      device_(other.device_),
+      layers_(other.layers_) {}
+
+KvCache& KvCache::operator=(const KvCache& other) {
+  if (this != &other) *this = KvCache(other);
+  return *this;
+}
+
+Status KvCache::make_writable(Context& context, Layer& layer, std::size_t page) {
   const Shape shape{kv_heads_, kPageTokens, head_dim_};
   const bool exists = page < layer.pages.size();
   if (exists && layer.pages[page].use_count() == 1) return {};
 
   auto fresh = std::make_shared<Page>();
-  FOVEA_TRY(fresh->keys, Tensor::allocate(shape, dtype_));
-  FOVEA_TRY(fresh->values, Tensor::allocate(shape, dtype_));
+  FOVEA_TRY(fresh->keys, Tensor::allocate(shape, dtype_, device_));
+  FOVEA_TRY(fresh->values, Tensor::allocate(shape, dtype_, device_));
   if (exists) {  // shared with a snapshot: write to a copy
-    std::memcpy(fresh->keys.view().data, layer.pages[page]->keys.view().data, fresh->keys.bytes());
-    std::memcpy(fresh->values.view().data, layer.pages[page]->values.view().data,
-                fresh->values.bytes());
+    FOVEA_CHECK(copy(context, layer.pages[page]->keys.view(), fresh->keys.view()));
+    FOVEA_CHECK(copy(context, layer.pages[page]->values.view(), fresh->values.view()));
     layer.pages[page] = fresh;
   } else {
     layer.pages.push_back(fresh);
@@ -34,15 +60,32 @@ Status KvCache::make_writable(Layer& layer, std::size_t page) {
   return {};
 }
 
-Status KvCache::append(int layer_index, ConstTensorView keys, ConstTensorView values) {
+Status KvCache::append(Context& context, int layer_index, ConstTensorView keys,
+                       ConstTensorView values) {
   Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
-  std::int64_t done = 0;
   const std::int64_t count = keys.rows();
+  const auto first_page = static_cast<std::size_t>(layer.length / kPageTokens);
+  const auto end_page =
+      static_cast<std::size_t>((layer.length + count + kPageTokens - 1) / kPageTokens);
+  for (std::size_t page = first_page; page < end_page; ++page) {
+    FOVEA_CHECK(make_writable(context, layer, page));
+  }
+  if (on_device()) {
+    if (tables_ != nullptr && static_cast<std::int64_t>(end_page) > tables_->capacity)
+      tables_ = nullptr;
+    FOVEA_CHECK(prepare(context));
+    FOVEA_CHECK(append_rows(context, table(layer_index), layer.length,
+                            std::span(layer.key_pages).subspan(first_page),
+                            std::span(layer.value_pages).subspan(first_page), keys, values));
+    layer.length += static_cast<std::int32_t>(count);
+    tables_->version = next_version();
+    return {};
+  }
+  std::int64_t done = 0;
   while (done < count) {
     const std::size_t page = static_cast<std::size_t>(layer.length / kPageTokens);
     const std::int32_t slot = layer.length % kPageTokens;
     const std::int64_t here = std::min<std::int64_t>(count - done, kPageTokens - slot);
-    FOVEA_CHECK(make_writable(layer, page));
     for (std::int64_t head = 0; head < kv_heads_; ++head) {
       // One head of `here` tokens: strided rows in, contiguous rows of the page out.
       const auto copy_head = [&](ConstTensorView from, Tensor& to) {
@@ -67,6 +110,7 @@ Status KvCache::append(int layer_index, ConstTensorView keys, ConstTensorView va
 void KvCache::truncate(int layer_index, std::int32_t length) {
   Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
   if (length >= layer.length) return;
+  tables_ = nullptr;
   layer.length = length;
   const std::size_t pages = static_cast<std::size_t>((length + kPageTokens - 1) / kPageTokens);
   layer.pages.resize(pages);
@@ -74,13 +118,101 @@ void KvCache::truncate(int layer_index, std::int32_t length) {
   layer.value_pages.resize(pages);
 }
 
+Status KvCache::prepare(Context& context) const {
+  if (!on_device() || tables_ != nullptr) return {};
+  std::size_t most = 0;
+  for (const Layer& layer : layers_) most = std::max(most, layer.pages.size());
+  // Room to grow: an answer of some length does not make tables anew.
+  constexpr std::size_t kSpare = 16;
+  auto made = std::make_unique<Tables>();
+  made->capacity = static_cast<std::int64_t>(most + kSpare);
+  made->version = next_version();
+  const auto count = static_cast<std::int64_t>(layers_.size());
+  FOVEA_TRY(Tensor pages, Tensor::allocate({count, 2, made->capacity}, DType::i64));
+  FOVEA_TRY(Tensor lengths, Tensor::allocate({count}, DType::i32));
+  auto* address = pages.as<std::int64_t>();
+  std::fill_n(address, pages.shape().elements(), std::int64_t{0});
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    for (const auto* list : {&layers_[layer].key_pages, &layers_[layer].value_pages}) {
+      for (std::size_t page = 0; page < list->size(); ++page) {
+        address[page] = reinterpret_cast<std::int64_t>((*list)[page]);
+      }
+      address += made->capacity;
+    }
+    lengths.as<std::int32_t>()[layer] = layers_[layer].length;
+  }
+  FOVEA_TRY(made->pages, Tensor::allocate(pages.shape(), DType::i64, device_));
+  FOVEA_TRY(made->lengths, Tensor::allocate(lengths.shape(), DType::i32, device_));
+  FOVEA_CHECK(copy(context, pages.view(), made->pages.view()));
+  FOVEA_CHECK(copy(context, lengths.view(), made->lengths.view()));
+  tables_ = std::move(made);
+  return {};
+}
+
+Status KvCache::grow(Context& context) {
+  for (Layer& layer : layers_) {
+    const auto page = static_cast<std::size_t>(layer.length / kPageTokens);
+    const bool known = page < layer.pages.size() && layer.pages[page].use_count() == 1;
+    if (!known) {
+      FOVEA_CHECK(make_writable(context, layer, page));
+      tables_ = nullptr;
+    }
+  }
+  const bool fresh = tables_ == nullptr;
+  for (Layer& layer : layers_) ++layer.length;
+  FOVEA_CHECK(prepare(context));
+  return fresh ? Status{} : increase(context, tables_->lengths.view(), 1);
+}
+
+Status KvCache::copy_tables(Context& context, TensorView pages, TensorView lengths,
+                            std::uint64_t& version) const {
+  FOVEA_CHECK(copy(context, tables_->lengths.view(), lengths));
+  if (version == tables_->version) return {};
+  std::size_t most = 0;
+  for (const Layer& layer : layers_) most = std::max(most, layer.pages.size());
+  const std::int64_t room = pages.shape[2];
+  if (static_cast<std::int64_t>(most) > room) {
+    return make_error(ErrorCode::internal,
+                      "more pages of keys and values than the model's context has");
+  }
+  const std::int64_t lists = pages.shape[0] * 2;
+  ConstTensorView from = tables_->pages.view();
+  const std::int64_t count = std::min(room, tables_->capacity);
+  from.shape = {lists, count};
+  from.row_stride = tables_->capacity;
+  pages.shape = {lists, count};
+  pages.row_stride = room;
+  FOVEA_CHECK(copy(context, from, pages));
+  version = tables_->version;
+  return {};
+}
+
+KvTable KvCache::table(int layer_index) const {
+  KvTable table;
+  auto** pages = tables_->pages.as<const std::byte*>() + layer_index * 2 * tables_->capacity;
+  table.key_pages = pages;
+  table.value_pages = pages + tables_->capacity;
+  table.length = tables_->lengths.as<std::int32_t>() + layer_index;
+  table.page_tokens = kPageTokens;
+  table.dtype = dtype_;
+  return table;
+}
+
 KvView KvCache::view(int layer_index) const {
   const Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
   KvView view;
-  view.key_pages = layer.key_pages.data();
-  view.value_pages = layer.value_pages.data();
+  if (on_device()) {
+    const KvTable there = table(layer_index);
+    view.key_pages = there.key_pages;
+    view.value_pages = there.value_pages;
+    view.length = there.length;
+  } else {
+    view.key_pages = layer.key_pages.data();
+    view.value_pages = layer.value_pages.data();
+    view.length = &layer.length;
+  }
+  view.max_length = layer.length;
   view.page_tokens = kPageTokens;
-  view.length = &layer.length;
   view.kv_heads = static_cast<std::int32_t>(kv_heads_);
   view.head_dim = static_cast<std::int32_t>(head_dim_);
   view.key_head_stride = view.value_head_stride = kPageTokens * head_dim_;

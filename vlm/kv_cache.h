@@ -1,12 +1,15 @@
 #pragma once
 // Keys and values of one sequence, in pages that copies share until one of them writes: a copy is a
-// snapshot and costs no memory.
+// snapshot and costs no memory. Pages lie where the model computes; on a GPU so do the tables that
+// attention finds them by.
 
 #include <cstdint>
 #include <memory>
 #include <vector>
 
+#include "kernels/context.h"
 #include "kernels/ops/attention/kv_view.h"
+#include "kernels/ops/kv_append/kv_append.h"
 #include "kernels/tensor.h"
 
 namespace fovea {
@@ -16,18 +19,38 @@ class KvCache {
   static constexpr std::int32_t kPageTokens = 64;
 
   KvCache() = default;
-  KvCache(int layers, std::int64_t kv_heads, std::int64_t head_dim, DType dtype);
+  KvCache(int layers, std::int64_t kv_heads, std::int64_t head_dim, DType dtype,
+          Device device = {});
+  KvCache(const KvCache& other);
+  KvCache& operator=(const KvCache& other);
+  KvCache(KvCache&&) noexcept = default;
+  KvCache& operator=(KvCache&&) noexcept = default;
 
-  /// Appends rows of keys and values, [tokens, kv_heads, head_dim] f32 (row strides allowed), to
-  /// one layer. A shared last page is copied first. Errors: out_of_memory.
-  Status append(int layer, ConstTensorView keys, ConstTensorView values);
+  /// Appends rows of keys and values, [tokens, kv_heads, head_dim] (row strides allowed; f32, on a
+  /// GPU any float type), to one layer. A shared last page is copied first. Errors: out_of_memory.
+  Status append(Context& context, int layer, ConstTensorView keys, ConstTensorView values);
   /// Forgets the tokens from `length` on.
   void truncate(int layer, std::int32_t length);
 
   std::int32_t length(int layer) const { return layers_[static_cast<std::size_t>(layer)].length; }
   int layers() const { return static_cast<int>(layers_.size()); }
-  /// Valid until the next append, truncate or destruction.
+  /// Valid until the next append, truncate or destruction. On a GPU only after an append to this
+  /// cache or prepare().
   KvView view(int layer) const;
+  /// Puts the tables of a copied or truncated cache on the device; nothing on the CPU.
+  Status prepare(Context& context) const;
+
+  /// GPU only: room for one more token in every layer, counted at once; the device's tables know of
+  /// it. Each layer's row is then written by write_last_row(table(layer)).
+  Status grow(Context& context);
+  KvTable table(int layer) const;
+  /// Copies the device's tables: lengths i32 [layers] always, pages i64 [layers, 2, capacity of the
+  /// copy] when `version` is not theirs, which it then becomes. Errors: internal when they do not
+  /// fit.
+  Status copy_tables(Context& context, TensorView pages, TensorView lengths,
+                     std::uint64_t& version) const;
+  DType dtype() const { return dtype_; }
+
   /// Bytes of keys and values present (not of pages reserved).
   std::int64_t used_bytes() const;
 
@@ -37,15 +60,24 @@ class KvCache {
   };
   struct Layer {
     std::vector<std::shared_ptr<Page>> pages;
-    std::vector<const std::byte*> key_pages, value_pages;
+    std::vector<std::byte*> key_pages, value_pages;
     std::int32_t length = 0;
   };
+  struct Tables {
+    Tensor pages;    // i64 [layers, 2, capacity]: addresses
+    Tensor lengths;  // i32 [layers]
+    std::int64_t capacity = 0;
+    std::uint64_t version = 0;  // of its own among all tables of the process
+  };
 
-  Status make_writable(Layer& layer, std::size_t page);
+  Status make_writable(Context& context, Layer& layer, std::size_t page);
+  bool on_device() const { return device_.kind == DeviceKind::cuda; }
 
   std::int64_t kv_heads_ = 0, head_dim_ = 0;
   DType dtype_ = DType::f32;
+  Device device_;
   std::vector<Layer> layers_;
+  mutable std::unique_ptr<Tables> tables_;  // on a GPU; null: not there yet
 };
 
 }  // namespace fovea

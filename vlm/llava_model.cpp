@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "kernels/device.h"
 #include "vlm/random_weights.h"
 
 namespace fovea {
@@ -35,6 +36,8 @@ LinearDType choose_dtype(const LoadOptions& options, const LlavaConfig& config) 
       return LinearDType::f32;
     case DTypeChoice::bf16:
       return LinearDType::bf16;
+    case DTypeChoice::f16:
+      return LinearDType::f16;
     case DTypeChoice::automatic:
       break;
   }
@@ -53,19 +56,43 @@ double available_memory() {
   return -1;
 }
 
-/// Refuses to begin what the machine cannot hold: running out half-way would take other programs
-/// down with it.
-Status check_memory(const LlavaConfig& config, LinearDType dtype) {
-  const double needed = parameters(config) * (dtype == LinearDType::f32 ? 4.0 : 2.0) * 1.05;
-  const double available = available_memory();
+/// Keys, values and scratch of a long prompt, beside the weights on a GPU.
+double gpu_working_bytes(const LlavaConfig& config, LinearDType dtype) {
+  constexpr double kTokens = 4096, kScratch = 0.5e9;
+  const DecoderConfig& d = config.decoder;
+  const double element = dtype == LinearDType::f32 ? 4.0 : 2.0;
+  return kScratch +
+         kTokens * element * 2.0 * d.layers * static_cast<double>(d.kv_heads * d.head_dim);
+}
+
+/// Refuses to begin what the machine or the GPU cannot hold: running out half-way would take other
+/// programs down with it.
+Status check_memory(const LlavaConfig& config, LinearDType dtype, Device device) {
+  const auto needed_in = [&](LinearDType type) {
+    const double weights = parameters(config) * (type == LinearDType::f32 ? 4.0 : 2.0) * 1.05;
+    return device.kind == DeviceKind::cuda ? weights + gpu_working_bytes(config, type) : weights;
+  };
+  double available = 0;
+  if (device.kind == DeviceKind::cuda) {
+    FOVEA_TRY(const DeviceInfo info, cuda_device_info(device.index));
+    available = static_cast<double>(info.free_bytes);
+  } else {
+    available = available_memory();
+  }
+  const double needed = needed_in(dtype);
   if (available < 0 || needed <= available) return {};
   char text[160];
-  std::snprintf(text, sizeof(text),
-                "the weights need about %.1f GB of memory, %.1f GB are available", needed / 1e9,
-                available / 1e9);
+  std::snprintf(
+      text, sizeof(text), "the %s need about %.1f GB of memory on %s, %.1f GB are available",
+      device.kind == DeviceKind::cuda ? "weights, keys and values" : "weights", needed / 1e9,
+      device.kind == DeviceKind::cuda ? device_name(device).c_str() : "this machine",
+      available / 1e9);
   Error error = make_error(ErrorCode::out_of_memory, text);
-  if (dtype == LinearDType::f32 && needed / 2 <= available)
+  if (dtype == LinearDType::f32 && needed_in(LinearDType::bf16) <= available) {
     error.with_remedy("Load with --dtype bf16");
+  } else if (device.kind == DeviceKind::cuda) {
+    error.with_remedy("Use --device cpu, or end other programs on the GPU");
+  }
   return error;
 }
 
@@ -108,10 +135,10 @@ Result<std::shared_ptr<const LlavaModel>> LlavaModel::load(const std::string& fo
         .with_remedy("Use the tokenizer.model that belongs to these weights");
   }
   model->dtype_ = choose_dtype(options, config);
-  FOVEA_CHECK(check_memory(config, model->dtype_));
+  FOVEA_CHECK(check_memory(config, model->dtype_, options.device));
 
-  Context context;
-  context.threads = options.threads;
+  model->device_ = options.device;
+  FOVEA_TRY(Context context, make_context(options.device, options.threads));
   std::set<std::string> used;
   const WeightReader root(*model->files_, used);
   FOVEA_TRY(VitEncoder vision, VitEncoder::load(context, config.vision, root.below(naming.vision),
@@ -147,19 +174,20 @@ Result<std::shared_ptr<const LlavaModel>> LlavaModel::random(const LlavaConfig& 
   auto model = std::make_shared<LlavaModel>();
   model->config_ = config;
   model->dtype_ = choose_dtype(options, config);
-  FOVEA_CHECK(check_memory(config, model->dtype_));
-  Context context;
-  context.threads = options.threads;
+  FOVEA_CHECK(check_memory(config, model->dtype_, options.device));
+  model->device_ = options.device;
+  FOVEA_TRY(Context context, make_context(options.device, options.threads));
   if (config.vision.layers > 0) {
     FOVEA_TRY(VitEncoder vision, VitEncoder::random(context, config.vision, model->dtype_,
                                                     config.vision_run_layers, seed));
     model->vision_ = std::make_unique<VitEncoder>(std::move(vision));
     const std::int64_t in = config.vision.hidden_size, out = config.decoder.hidden_size;
-    FOVEA_TRY(const Tensor first, random_matrix(out, in, seed + 1));
-    FOVEA_TRY(const Tensor second, random_matrix(out, out, seed + 2));
+    FOVEA_TRY(const Tensor first, random_matrix(context, out, in, seed + 1));
+    FOVEA_TRY(const Tensor second, random_matrix(context, out, out, seed + 2));
     FOVEA_TRY(model->projector_.first, Linear::create(context, first.view(), {}, model->dtype_));
     FOVEA_TRY(model->projector_.second, Linear::create(context, second.view(), {}, model->dtype_));
     model->projector_.activation = config.projector_activation;
+    model->projector_.activations = activation_dtype(context, model->dtype_);
   }
   FOVEA_TRY(Decoder decoder, Decoder::random(context, config.decoder, model->dtype_, seed + 3));
   model->decoder_ = std::make_unique<Decoder>(std::move(decoder));

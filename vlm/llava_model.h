@@ -16,11 +16,13 @@
 
 namespace fovea {
 
-enum class DTypeChoice { automatic, f32, bf16 };
+enum class DTypeChoice { automatic, f32, bf16, f16 };
 
 struct LoadOptions {
   int threads = 1;
-  /// automatic: bf16 when the float32 weights would take more than 2 GB, else f32.
+  Device device;
+  /// f16 on GPUs only. automatic: bf16 when the float32 weights would take more than 2 GB, else
+  /// f32.
   DTypeChoice dtype = DTypeChoice::automatic;
 };
 
@@ -28,6 +30,7 @@ struct LoadOptions {
 struct Projector {
   Linear first, second;
   Activation activation = Activation::gelu_erf;
+  DType activations = DType::f32;  // of what flows between the two
 
   static Result<Projector> load(Context& context, const LlavaConfig& config,
                                 const WeightReader& weights, LinearDType dtype);
@@ -51,6 +54,7 @@ class LlavaModel {
   const Projector& projector() const { return projector_; }
   const Decoder& decoder() const { return *decoder_; }
   LinearDType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   const std::string& folder() const { return folder_; }
   double load_ms() const { return load_ms_; }
   /// Tensors of the checkpoint that nobody needed, and other things worth saying once.
@@ -68,6 +72,7 @@ class LlavaModel {
   Projector projector_;
   std::unique_ptr<Decoder> decoder_;
   LinearDType dtype_ = LinearDType::f32;
+  Device device_;
   double load_ms_ = 0;
   std::vector<std::string> notes_;
   mutable std::once_flag hash_once_;

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "kernels/copy.h"
 #include "kernels/ops/gather/gather.h"
 #include "vision/preprocess.h"
 #include "vlm/stopwatch.h"
@@ -32,8 +33,8 @@ std::uint64_t hash_image(const Image& image, std::uint64_t seed) {
 }
 
 /// What goes into the projector: the rows that the model selects, of those a pruner left.
-Result<TensorView> select_rows(Context& context, const LlavaConfig& config, TowerTokens left,
-                               EncodedPicture& encoded) {
+Result<ConstTensorView> select_rows(Context& context, const LlavaConfig& config, TowerTokens left,
+                                    EncodedPicture& encoded) {
   std::vector<std::int32_t> chosen, rows;
   for (std::size_t i = 0; i < left.rows.size(); ++i) {
     const bool leaves = left.rows[i] == 0 && config.drop_class_token && !left.keeps_class_token;
@@ -48,10 +49,10 @@ Result<TensorView> select_rows(Context& context, const LlavaConfig& config, Towe
   encoded.stages = std::move(left.stages);
   FOVEA_TRY(
       const TensorView selected,
-      context.workspace.take(
+      context.host().workspace.take(
           Shape{static_cast<std::int64_t>(chosen.size()), config.vision.hidden_size}, DType::f32));
-  FOVEA_CHECK(gather_rows(context, left.hidden.view(), chosen, selected));
-  return selected;
+  FOVEA_CHECK(gather_rows(context.host(), left.hidden.view(), chosen, selected));
+  return to_device(context, selected);
 }
 
 }  // namespace
@@ -59,10 +60,11 @@ Result<TensorView> select_rows(Context& context, const LlavaConfig& config, Towe
 Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
                                       ConstTensorView pixels, TowerPruner* pruner) {
   Workspace::Scope scope(context.workspace);
+  Workspace::Scope host_scope(context.host().workspace);
   const LlavaConfig& config = model.config();
   EncodedPicture encoded;
   Stopwatch watch;
-  TensorView selected;
+  ConstTensorView selected;
   if (pruner != nullptr) {
     FOVEA_TRY(TowerTokens left, pruner->run(context, model.vision(), pixels));
     FOVEA_TRY(selected, select_rows(context, config, std::move(left), encoded));
@@ -75,10 +77,12 @@ Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
     const std::int64_t count = config.visual_tokens_per_image();
     selected = hidden.slice(hidden.rows() - count, count);
   }
+  FOVEA_CHECK(synchronize(context));  // the times below are of finished work
   encoded.vision_ms = watch.lap_ms();
-  FOVEA_TRY(encoded.tokens,
-            Tensor::allocate(Shape{selected.rows(), config.decoder.hidden_size}, DType::f32));
+  FOVEA_TRY(encoded.tokens, Tensor::allocate(Shape{selected.rows(), config.decoder.hidden_size},
+                                             DType::f32, context.device));
   FOVEA_CHECK(model.projector().forward(context, selected, encoded.tokens.view()));
+  FOVEA_CHECK(synchronize(context));
   encoded.projector_ms = watch.lap_ms();
   return encoded;
 }
@@ -102,7 +106,8 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(
   features->content = key;
   Stopwatch watch;
   PreparedPictures own;
-  FOVEA_TRY(const auto prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
+  FOVEA_TRY(const auto prepared,
+            (shared_ != nullptr ? *shared_ : own).get(context.host(), image, config));
   features->preprocess_ms = watch.lap_ms();
   features->rect = prepared->rect;
   features->size = {image.width, image.height};

@@ -8,6 +8,7 @@ Result<Projector> Projector::load(Context& context, const LlavaConfig& config,
   const std::int64_t out = config.decoder.hidden_size;
   Projector projector;
   projector.activation = config.projector_activation;
+  projector.activations = activation_dtype(context, dtype);
   FOVEA_TRY(const auto first, weights.get("linear_1.weight", Shape{out, in}));
   FOVEA_TRY(const auto second, weights.get("linear_2.weight", Shape{out, out}));
   ConstTensorView first_bias, second_bias;
@@ -23,7 +24,7 @@ Result<Projector> Projector::load(Context& context, const LlavaConfig& config,
 Status Projector::forward(Context& context, ConstTensorView features, TensorView out) const {
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView middle,
-            context.workspace.take(Shape{features.rows(), first.outputs()}, DType::f32));
+            context.workspace.take(Shape{features.rows(), first.outputs()}, activations));
   FOVEA_CHECK(first.apply(context, features, middle, {.activation = activation}));
   return second.apply(context, middle, out);
 }

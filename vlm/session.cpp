@@ -4,6 +4,9 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/copy.h"
+#include "kernels/device.h"
+#include "kernels/ops/rows/rows.h"
 #include "vlm/decoder_trace.h"
 #include "vlm/importance.h"
 #include "vlm/model_shapes.h"
@@ -75,6 +78,9 @@ struct Session::Impl {
   Status embed_prompt(const EncodedPrompt& prompt, std::int64_t first,
                       const std::vector<std::shared_ptr<const PictureFeatures>>& features,
                       TensorView out);
+  /// Whether the next token is found without its logits coming to the host.
+  bool chosen_on_device(const Question& question, const Watchers& watchers,
+                        std::int64_t step) const;
   Status generate(const Question& question, const TextCallback& on_text,
                   const Stopwatch& since_preprocess, std::int64_t next_position,
                   DecoderState& state, TensorView logits, const Watchers& watchers, Answer& answer);
@@ -96,7 +102,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<const LlavaMode
     FOVEA_TRY(impl->chat_template, ChatTemplate::by_name(options.chat_template));
   }
   impl->aspect = options.aspect.value_or(config.preprocess.aspect);
-  impl->context.threads = options.threads;
+  FOVEA_TRY(impl->context, make_context(model->device(), options.threads));
   impl->model = std::move(model);
   impl->options = std::move(options);
   impl->set_policy(impl->options.policy);
@@ -236,7 +242,7 @@ Status Session::Impl::embed_prompt(
         ++end;
       }
       const PictureFeatures& picture = *features[static_cast<std::size_t>(start.picture)];
-      FOVEA_CHECK(convert(picture.tokens.view().slice(start.row, end - begin),
+      FOVEA_CHECK(convert(context, picture.tokens.view().slice(start.row, end - begin),
                           out.slice(begin - first, end - begin)));
     } else {
       while (end < total && feature(end).picture < 0) ++end;
@@ -249,6 +255,12 @@ Status Session::Impl::embed_prompt(
     begin = end;
   }
   return {};
+}
+
+bool Session::Impl::chosen_on_device(const Question& question, const Watchers& watchers,
+                                     std::int64_t step) const {
+  return context.on_cuda() && question.sampling.temperature == 0.0 && !question.keep_logits &&
+         watchers.step_maxima == nullptr && step >= question.sampling.min_new_tokens;
 }
 
 Status Session::Impl::generate(const Question& question, const TextCallback& on_text,
@@ -270,18 +282,25 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
   Stopwatch decode_watch;
   answer.finish_reason = FinishReason::length;
   for (std::int64_t step = 0; step < most; ++step) {
-    const std::span<const float> row(logits.as<float>(), vocabulary);
-    std::span<const float> allowed = row;
-    if (step < question.sampling.min_new_tokens) {
-      without_ends.assign(row.begin(), row.end());
-      for (const std::int64_t end : ends) {
-        if (end < config.decoder.vocab_size) {
-          without_ends[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
+    Workspace::Scope host_scope(context.host().workspace);
+    std::span<const float> row, allowed;
+    std::int32_t token = 0;
+    if (chosen_on_device(question, watchers, step)) {
+      FOVEA_TRY(token, largest_index(context, logits));
+    } else {
+      FOVEA_TRY(const ConstTensorView found, to_host(context, logits));
+      row = allowed = std::span(found.as<float>(), vocabulary);
+      if (step < question.sampling.min_new_tokens) {
+        without_ends.assign(row.begin(), row.end());
+        for (const std::int32_t end : ends) {
+          if (end < config.decoder.vocab_size) {
+            without_ends[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
+          }
         }
+        allowed = without_ends;
       }
-      allowed = without_ends;
+      FOVEA_TRY(token, sampler.sample(allowed));
     }
-    FOVEA_TRY(const std::int32_t token, sampler.sample(allowed));
     if (watchers.step_maxima != nullptr) {
       watchers.step_maxima->push_back(largest_probability(allowed));
     }
@@ -450,6 +469,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     Stopwatch prefill_watch;
     FOVEA_CHECK(model->decoder().prefill(context, input, state, logits, &answer.pruning,
                                          trace != nullptr ? &trace->add_row() : nullptr));
+    FOVEA_CHECK(synchronize(context));
     answer.timings.prefill = prefill_watch.elapsed_ms();
     answer.budget =
         account(answer.pruning, budget_shape(*model), tokens - prompt.layout.visual_count());

@@ -1,11 +1,12 @@
 #include "vlm/stage_runner.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
+#include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/rows/rows.h"
 
 namespace fovea {
 
@@ -59,28 +60,29 @@ Result<BlockAttention> pick(Context& context, const BlockAttention& from,
   const Shape& shape = from.query.shape;
   FOVEA_TRY(picked.query, context.workspace.take(Shape{count, shape[1], shape[2]}, DType::f32));
   FOVEA_TRY(picked.lse, context.workspace.take(Shape{shape[1], count}, DType::f32));
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int32_t row = rows[static_cast<std::size_t>(i)];
+  std::vector<std::int32_t> places;
+  for (const std::int32_t row : rows) {
     const auto found = std::lower_bound(from.slots.begin(), from.slots.end(), row);
     if (found == from.slots.end() || *found != row) {
       return make_error(ErrorCode::internal,
                         "a pruning stage asked for attention rows that its plan does not name");
     }
-    const std::int64_t place = found - from.slots.begin();
-    std::memcpy(picked.query.row<float>(i), from.query.row<float>(place),
-                static_cast<std::size_t>(from.query.inner_elements()) * sizeof(float));
-    for (std::int64_t head = 0; head < shape[1]; ++head) {
-      picked.lse.row<float>(head)[i] = from.lse.row<float>(head)[place];
-    }
+    places.push_back(static_cast<std::int32_t>(found - from.slots.begin()));
   }
+  TensorView given = from.query, chosen = picked.query;
+  given.shape = Shape{given.rows(), given.inner_elements()};
+  chosen.shape = Shape{count, chosen.inner_elements()};
+  FOVEA_CHECK(gather_rows(context, given, places, chosen));
+  FOVEA_CHECK(gather_columns(context, from.lse, places, picked.lse));
   return picked;
 }
 
 }  // namespace
 
-LayerStage::LayerStage(const SequenceLayout& layout, const LiveSequence& sequence,
+LayerStage::LayerStage(Context& engine, const SequenceLayout& layout, const LiveSequence& sequence,
                        const StageAttention* attention, std::span<const std::int32_t> probes)
-    : layout_(layout),
+    : engine_(engine),
+      layout_(layout),
       sequence_(sequence),
       attention_(attention),
       probes_(probes),
@@ -107,8 +109,9 @@ Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& requ
                       "a pruning stage asked for attention that its plan does not name");
   }
   const std::vector<std::int32_t> columns = columns_of(layout_, sequence_, request.columns);
+  Context& where = engine_.on_cuda() ? engine_ : context;
   FOVEA_TRY(const BlockAttention picked,
-            pick(context, attention_->block, rows_of(layout_, sequence_, request.rows, probes_)));
+            pick(where, attention_->block, rows_of(layout_, sequence_, request.rows, probes_)));
   std::vector<std::int32_t> visible = picked.slots;
   for (std::int32_t& keys : visible) ++keys;  // a row sees itself and all before it
 
@@ -121,7 +124,7 @@ Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& requ
     shape = request.row_reduction == Reduction::none ? Shape{heads, row_count, column_count}
                                                      : Shape{heads, column_count};
   }
-  FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
+  FOVEA_TRY(const TensorView out, where.workspace.take(shape, DType::f32));
   ScoreArgs args;
   args.query = picked.query;
   args.lse = picked.lse;
@@ -129,21 +132,28 @@ Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& requ
   args.kv = attention_->kv;
   args.scale = attention_->scale;
   args.columns = columns;
-  args.row_weights = request.row_weights;
+  FOVEA_TRY(args.row_weights, to_device(where, request.row_weights));
   args.rows = request.row_reduction;
   args.heads = request.head_reduction;
   args.out = out;
-  FOVEA_CHECK(attention_scores(context, args));
-  return out;
+  FOVEA_CHECK(attention_scores(where, args));
+  if (!engine_.on_cuda()) return out;
+  FOVEA_TRY(const TensorView on_host, context.workspace.take(shape, DType::f32));
+  FOVEA_CHECK(copy(engine_, out, on_host));
+  return on_host;
 }
 
 Result<ConstTensorView> LayerStage::gather_hidden(Context& context,
                                                   std::span<const std::int32_t> rows) const {
-  FOVEA_TRY(
-      const TensorView out,
-      context.workspace.take(
-          Shape{static_cast<std::int64_t>(rows.size()), sequence_.hidden.shape[1]}, DType::f32));
-  FOVEA_CHECK(gather_rows(context, sequence_.hidden, rows, out));
+  const Shape shape{static_cast<std::int64_t>(rows.size()), sequence_.hidden.shape[1]};
+  FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
+  if (!engine_.on_cuda()) {
+    FOVEA_CHECK(gather_rows(context, sequence_.hidden, rows, out));
+    return ConstTensorView(out);
+  }
+  FOVEA_TRY(const TensorView there, engine_.workspace.take(shape, DType::f32));
+  FOVEA_CHECK(gather_rows(engine_, sequence_.hidden, rows, there));
+  FOVEA_CHECK(copy(engine_, there, out));
   return ConstTensorView(out);
 }
 

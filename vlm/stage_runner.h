@@ -36,8 +36,9 @@ struct StageAttention {
 
 class LayerStage final : public StageInput {
  public:
+  /// `engine`: where the layers run; what a policy asks for arrives in the host's memory.
   /// attention: null for stages that read none.
-  LayerStage(const SequenceLayout& layout, const LiveSequence& sequence,
+  LayerStage(Context& engine, const SequenceLayout& layout, const LiveSequence& sequence,
              const StageAttention* attention, std::span<const std::int32_t> probes);
 
   std::span<const std::int32_t> visual_ids() const override { return visual_ids_; }
@@ -54,6 +55,7 @@ class LayerStage final : public StageInput {
  private:
   Result<ConstTensorView> gather_hidden(Context& context, std::span<const std::int32_t> rows) const;
 
+  Context& engine_;
   const SequenceLayout& layout_;
   const LiveSequence& sequence_;
   const StageAttention* attention_;

@@ -25,6 +25,7 @@ class VisionTower {
   /// "classifier" or "llava".
   const char* kind() const { return classifier_ ? "classifier" : "llava"; }
   LinearDType dtype() const { return dtype_; }
+  Device device() const { return device_; }
   /// SHA-256 over the weight files of the whole model; empty where they are too large to hash in
   /// passing.
   std::string sha256() const;
@@ -36,6 +37,7 @@ class VisionTower {
   PreprocessConfig preprocess_;
   std::string model_id_;
   LinearDType dtype_ = LinearDType::f32;
+  Device device_;
 };
 
 }  // namespace fovea

@@ -42,7 +42,8 @@ std::string fingerprint(const EvalOptions& options, const LlavaModel& model,
                         const PruneSetting* setting) {
   const GenerationOptions& g = options.generation;
   std::string text = model.config().model_id + "\n" + model.sha256() + "\n" +
-                     dtype_text(model.dtype()) + "\n" +
+                     dtype_text(model.dtype()) +
+                     (model.device().kind == DeviceKind::cpu ? "\n" : " cuda\n") +
                      format("%d %.17g %.17g %llu %s %s\n", g.max_new_tokens, g.temperature, g.top_p,
                             static_cast<unsigned long long>(g.seed), g.chat_template.c_str(),
                             g.image_aspect.c_str());

@@ -33,15 +33,39 @@ class StagingRing {
   std::size_t used_ = 0;
 };
 
-/// Every context on a device shares one stream, so that their work, and the blocks they hand to each
-/// other, are in order. A context that records a graph takes a stream of its own for that time.
+/// Two pinned buffers by turns, for what is too large for the ring.
+class LargeStaging {
+ public:
+  static constexpr std::size_t kBytes = std::size_t{32} << 20;
+
+  LargeStaging() = default;
+  ~LargeStaging();
+  LargeStaging(const LargeStaging&) = delete;
+  LargeStaging& operator=(const LargeStaging&) = delete;
+
+  /// The next buffer, once its last copy is done; sent() after the copy from it was ordered.
+  Result<std::byte*> next();
+  Status sent(cudaStream_t stream);
+
+ private:
+  std::byte* buffers_[2] = {};
+  cudaEvent_t done_[2] = {};
+  int turn_ = 0;
+};
+
+/// Every context on a device shares one stream, so that their work, and the blocks they hand to
+/// each other, are in order. A context that records a graph takes a stream of its own for that
+/// time.
 struct CudaState {
   cudaStream_t stream = nullptr;
   StagingRing staging;
+  LargeStaging large;
   int multiprocessors = 0;
 };
 
-inline cudaStream_t stream_of(const Context& context) { return context.cuda->stream; }
+inline cudaStream_t stream_of(const Context& context) {
+  return context.cuda->stream;
+}
 
 /// Why a call failed, as an Error with its remedy.
 Error cuda_error(cudaError_t code, const char* what);
@@ -61,11 +85,11 @@ Result<const T*> upload(Context& context, std::span<const T> values) {
 }  // namespace fovea
 
 /// Returns from the enclosing function when a call of the CUDA runtime fails.
-#define FOVEA_CUDA_CHECK(call)                                                          \
-  do {                                                                                  \
-    if (const cudaError_t fovea_code = (call); fovea_code != cudaSuccess) {             \
-      return ::fovea::cuda_error(fovea_code, #call);                                    \
-    }                                                                                   \
+#define FOVEA_CUDA_CHECK(call)                                              \
+  do {                                                                      \
+    if (const cudaError_t fovea_code = (call); fovea_code != cudaSuccess) { \
+      return ::fovea::cuda_error(fovea_code, #call);                        \
+    }                                                                       \
   } while (false)
 
 /// After every kernel launch: returns when it was refused. `name` is the kernel's.

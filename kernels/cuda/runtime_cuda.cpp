@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "kernels/cuda/copy_cuda.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/device.h"
 
@@ -14,12 +15,14 @@ namespace fovea {
 Error cuda_error(cudaError_t code, const char* what) {
   // A refused call leaves its code behind for the next one that asks.
   cudaGetLastError();
-  const std::string text = std::string(what) + ": " + cudaGetErrorString(code) + " (" +
-                           cudaGetErrorName(code) + ")";
+  const std::string text =
+      std::string(what) + ": " + cudaGetErrorString(code) + " (" + cudaGetErrorName(code) + ")";
   switch (code) {
     case cudaErrorMemoryAllocation:
       return make_error(ErrorCode::out_of_memory, "no room on the GPU; " + text)
-          .with_remedy("End other programs on the GPU, use a smaller model or --dtype bf16, or --device cpu");
+          .with_remedy(
+              "End other programs on the GPU, use a smaller model or --dtype bf16, or --device "
+              "cpu");
     case cudaErrorNoKernelImageForDevice:
       return make_error(ErrorCode::device, "this build has no code for this GPU; " + text)
           .with_remedy("Configure with -DFOVEA_CUDA_ARCHITECTURES for it, or use --device cpu");
@@ -77,7 +80,8 @@ Status StagingRing::upload(const void* from, std::size_t bytes, void* to, cudaSt
 
 namespace {
 
-constexpr std::size_t kSmall = std::size_t{1} << 20;  // below, several blocks share one of the driver's
+constexpr std::size_t kSmall = std::size_t{1}
+                               << 20;  // below, several blocks share one of the driver's
 constexpr std::size_t kSlabBlocks = 16;
 constexpr std::size_t kUnit = std::size_t{2} << 20;  // what the driver rounds up to
 constexpr std::size_t kLeast = 256;
@@ -94,6 +98,7 @@ std::size_t block_size(std::size_t bytes) {
 struct DevicePool {
   std::mutex mutex;
   std::map<std::size_t, std::vector<void*>> free;
+  std::size_t held = 0;  // bytes taken from the driver
   cudaStream_t stream = nullptr;
 };
 
@@ -109,6 +114,7 @@ void trim(DevicePool& pool) {
   for (auto& [size, blocks] : pool.free) {
     if (size <= kSmall) continue;
     for (void* block : blocks) cudaFree(block);
+    pool.held -= size * blocks.size();
     blocks.clear();
   }
 }
@@ -139,7 +145,9 @@ Result<void*> cuda_allocate(std::size_t bytes, int device) {
   if (const cudaError_t code = ask_driver(pool, size * count, &block); code != cudaSuccess) {
     return cuda_error(code, ("cudaMalloc of " + std::to_string(size * count) + " bytes").c_str());
   }
-  for (std::size_t i = count - 1; i > 0; --i) kept.push_back(static_cast<std::byte*>(block) + i * size);
+  pool.held += size * count;
+  for (std::size_t i = count - 1; i > 0; --i)
+    kept.push_back(static_cast<std::byte*>(block) + i * size);
   return block;
 }
 
@@ -152,6 +160,12 @@ void cuda_release(void* block, std::size_t bytes, int device) {
 
 // ---- Devices -----------------------------------------------------------------------------------
 
+std::size_t cuda_bytes_held(int index) {
+  DevicePool& pool = pool_of(index);
+  const std::lock_guard lock(pool.mutex);
+  return pool.held;
+}
+
 bool built_with_cuda() {
   return true;
 }
@@ -162,7 +176,8 @@ int cuda_device_count() {
     cudaGetLastError();
     return 0;
   }
-  return count;
+  // One is worth nothing without code for it; those of one machine are mostly alike.
+  return count > 0 && has_code_for_device(0) ? count : 0;
 }
 
 namespace {
@@ -171,8 +186,8 @@ Status check_index(int index) {
   int count = 0;
   FOVEA_CUDA_CHECK(cudaGetDeviceCount(&count));
   if (index >= 0 && index < count) return {};
-  return make_error(ErrorCode::device, "there is no GPU " + std::to_string(index) + "; the driver offers " +
-                                           std::to_string(count))
+  return make_error(ErrorCode::device, "there is no GPU " + std::to_string(index) +
+                                           "; the driver offers " + std::to_string(count))
       .in_field("--device")
       .with_remedy(count > 0 ? "Use cuda:0 to cuda:" + std::to_string(count - 1)
                              : std::string("Use --device cpu"));

@@ -2,6 +2,7 @@
 
 #include "command.h"
 #include "kernels/base/npy.h"
+#include "kernels/device.h"
 
 namespace fovea::testing {
 namespace {
@@ -54,7 +55,7 @@ TEST(Ask, json_follows_the_contract) {
   EXPECT_EQ(at(json, {"finish_reason"}).as_string(), "stop");
   EXPECT_EQ(at(json, {"model", "id"}).as_string(), "fovea-base");
   EXPECT_EQ(at(json, {"model", "sha256"}).as_string().size(), 64U);
-  EXPECT_EQ(at(json, {"model", "device"}).as_string(), "cpu");
+  EXPECT_EQ(at(json, {"model", "device"}).as_string(), device_name(best_device()));
   EXPECT_EQ(at(json, {"visual_tokens", "initial"}).as_int(), 576);
   EXPECT_EQ(at(json, {"visual_tokens", "equivalent"}).as_double(), 576.0);
   EXPECT_EQ(at(json, {"visual_tokens", "entering_mean"}).as_double(), 576.0);

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "command.h"
+#include "kernels/device.h"
 #include "vision/image.h"
 
 namespace fovea::testing {
@@ -208,9 +209,13 @@ TEST_F(BadInput, a_device_or_type_this_build_lacks) {
     return run_fovea({"ask", "--model", guide_model(), "--image", eval_picture(), "--question",
                       "What?", option, value});
   };
-  expect_refused(ask("--device", "cuda"), 3, "no CUDA");
-  expect_refused(ask("--device", "cuda:0"), 3, "no CUDA");
-  expect_refused(ask("--dtype", "int8"), 3, "f32 and bf16");
+  const int gpus = cuda_device_count();
+  const char* reason = !built_with_cuda() ? "no CUDA"
+                       : gpus == 0        ? "no usable GPU"
+                                          : "there is no GPU";
+  if (gpus == 0) expect_refused(ask("--device", "cuda"), 3, reason);
+  expect_refused(ask("--device", "cuda:99"), 3, reason);
+  expect_refused(ask("--dtype", "int8"), 3, gpus == 0 ? "f32 and bf16" : "f32, bf16");
 }
 
 TEST_F(BadInput, an_unknown_template_is_refused_by_name) {

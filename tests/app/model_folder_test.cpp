@@ -30,11 +30,11 @@ TEST(ModelFolder, the_option_wins_over_the_environment) {
 
 TEST(ModelFolder, nothing_falls_back_silently) {
   ModelOptions options;
-  options.device = "cuda:1";
+  options.device = "cuda:99";
   const auto cuda = load_options(options);
   ASSERT_FALSE(cuda);
   EXPECT_EQ(cuda.error().code, ErrorCode::device);
-  options.device = "auto";
+  options.device = "cpu";
   for (const char* dtype : {"f16", "int8", "int4"}) {
     options.dtype = dtype;
     const auto load = load_options(options);

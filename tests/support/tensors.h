@@ -53,6 +53,8 @@ class Random {
 /// between the rows. Rows start as NaN, so that an element nobody wrote is seen.
 class GuardedTensor {
  public:
+  static constexpr std::int64_t kBand = 64;
+
   explicit GuardedTensor(Shape shape, std::int64_t row_padding = 0) : shape_(shape) {
     const TensorView plain(nullptr, DType::f32, shape);
     inner_ = plain.inner_elements();
@@ -88,6 +90,8 @@ class GuardedTensor {
     }
     return result;
   }
+  /// Everything, guard bands included.
+  std::span<float> memory() { return memory_; }
   ::testing::AssertionResult guards_intact() const {
     for (std::int64_t i = 0; i < static_cast<std::int64_t>(memory_.size()); ++i) {
       const std::int64_t place = i - kBand;
@@ -100,7 +104,6 @@ class GuardedTensor {
   }
 
  private:
-  static constexpr std::int64_t kBand = 64;
   static constexpr float kGuard = -12345.678f;
 
   float* row_data(std::int64_t row) { return memory_.data() + kBand + row * stride_; }

@@ -34,7 +34,8 @@ class HandMade {
     Tensor rows = std::move(*Tensor::allocate(Shape{keys, 1, kHeadDim}, DType::f32));
     std::fill_n(rows.as<float>(), rows.shape().elements(), 0.0F);
     for (int key = 0; key < keys; ++key) rows.as<float>()[key * kHeadDim + key] = 1.0F;
-    EXPECT_TRUE(cache_.append(0, rows.view(), rows.view()));
+    Context context;
+    EXPECT_TRUE(cache_.append(context, 0, rows.view(), rows.view()));
   }
 
   void show(Importance& importance, const std::vector<std::vector<float>>& p,

@@ -1,5 +1,6 @@
 #pragma once
-// Element-wise pieces of transformer blocks.
+// Element-wise pieces of transformer blocks. On a GPU blocks may be of any float type (softmax:
+// f32).
 
 #include "kernels/context.h"
 #include "kernels/ops/linear/linear.h"

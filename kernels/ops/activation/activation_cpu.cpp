@@ -13,6 +13,9 @@
 #include "kernels/ops/activation/activation-inl.h"
 #include "kernels/ops/common/checks.h"
 #include "kernels/ops/common/exp-inl.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/activation/activation_cuda.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea {
@@ -116,6 +119,9 @@ constexpr std::int64_t kExpWork = 4;
 }  // namespace
 
 Status silu_mul(Context& context, ConstTensorView gate, ConstTensorView up, TensorView out) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return silu_mul_cuda(context, gate, up, out);
+#endif
   FOVEA_CHECK(check_cpu(context));
   FOVEA_CHECK(check_f32_rank("silu_mul gate", gate, 2));
   FOVEA_CHECK(check_f32_shape("silu_mul up", up, gate.shape));
@@ -132,6 +138,9 @@ Status silu_mul(Context& context, ConstTensorView gate, ConstTensorView up, Tens
 }
 
 Status activate(Context& context, TensorView x, Activation activation) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return activate_cuda(context, x, activation);
+#endif
   FOVEA_CHECK(check_cpu(context));
   FOVEA_CHECK(check_f32_rank("activate x", x, 2));
   const auto width = static_cast<std::size_t>(x.shape[1]);
@@ -144,6 +153,9 @@ Status activate(Context& context, TensorView x, Activation activation) {
 }
 
 Status add(Context& context, ConstTensorView x, TensorView y) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return add_cuda(context, x, y);
+#endif
   FOVEA_CHECK(check_cpu(context));
   FOVEA_CHECK(check_f32_rank("add y", y, 2));
   const bool same_row = x.shape.rank() == 2 && x.rows() == 1;
@@ -160,6 +172,9 @@ Status add(Context& context, ConstTensorView x, TensorView y) {
 }
 
 Status softmax_rows(Context& context, TensorView x) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return softmax_rows_cuda(context, x);
+#endif
   FOVEA_CHECK(check_cpu(context));
   FOVEA_CHECK(check_f32_rank("softmax x", x, 2));
   const auto width = static_cast<std::size_t>(x.shape[1]);

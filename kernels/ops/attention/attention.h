@@ -16,7 +16,8 @@ enum class MaskKind {
 };
 
 struct AttentionArgs {
-  /// [rows, heads, head_dim] f32: the rows of all sequences, one after another.
+  /// [rows, heads, head_dim] f32, on a GPU f32, f16 or bf16: the rows of all sequences, one after
+  /// another.
   ConstTensorView query;
   /// Row range of each sequence: sequence s owns rows [row_offsets[s], row_offsets[s + 1]).
   std::span<const std::int32_t> row_offsets;
@@ -28,20 +29,24 @@ struct AttentionArgs {
   /// Optional, one pointer per sequence (or an empty span): f32 [length], added to the scaled logit
   /// of every row (proportional attention of merged tokens, biases of debiasing methods).
   std::span<const float* const> key_bias;
-  TensorView out;  // [rows, heads, head_dim] f32
+  TensorView out;  // as query; on a GPU its type may differ
   /// [heads, rows] f32, natural logarithm, scale and bias included; empty when nobody asks.
   TensorView lse;
 };
 
 /// A row that sees no key (or only keys whose bias is -infinity) gets zeros and lse = -infinity.
-/// The result does not depend on the number of threads. Errors: usage when shapes disagree or a
-/// page is missing, out_of_memory for scratch.
+/// The result does not depend on the number of threads. Arithmetic is float32; on a GPU, where query,
+/// keys, values and out are of one 16-bit type, the tensor cores multiply and probabilities are
+/// rounded to that type before they weigh the values. There head_dim is at most 256, and with one row
+/// a sequence the launch depends on max_length not at all, so that it may be recorded in a graph.
+/// Errors: usage when shapes disagree or a page is missing, unsupported (head_dim on a GPU),
+/// out_of_memory for scratch, device.
 Status attention(Context& context, const AttentionArgs& args);
 
 enum class Reduction { none, sum, mean, max };
 
 struct ScoreArgs {
-  ConstTensorView query;  // [rows, heads, head_dim] f32: only the rows asked for
+  ConstTensorView query;  // as in AttentionArgs: only the rows asked for
   ConstTensorView lse;    // [heads, rows] f32, of the same rows
   /// Row r sees keys [0, visible[r]); later columns have probability 0. Empty: all keys.
   std::span<const std::int32_t> visible;

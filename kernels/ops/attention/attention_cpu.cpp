@@ -7,6 +7,9 @@
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/attention/attention_checks.h"
 #include "kernels/ops/attention/attention_kernels.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/attention/attention_cuda.h"
+#endif
 
 namespace fovea {
 namespace {
@@ -138,6 +141,9 @@ int useful_threads(const Context& context, std::int64_t work) {
 
 Status attention(Context& context, const AttentionArgs& args) {
   FOVEA_CHECK(check_attention(context, args));
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) return attention_cuda(context, args);
+#endif
   const std::int64_t channels = args.query.shape[2];
   const auto count = static_cast<std::int64_t>(args.kv.size());
   const ManyLanesKernel many = many_lanes_kernel();

@@ -16,6 +16,9 @@
 #include "kernels/base/parallel.h"
 #include "kernels/ops/attention/attention-inl.h"
 #include "kernels/ops/attention/attention_checks.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/attention/attention_cuda.h"
+#endif
 #include "kernels/ops/attention/attention_plan.h"
 
 #ifndef FOVEA_ATTENTION_SCORES_BLOCKS
@@ -382,6 +385,9 @@ HWY_EXPORT(score_columns);
 
 Status attention_scores(Context& context, const ScoreArgs& args) {
   FOVEA_CHECK(check_attention_scores(context, args));
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) return attention_scores_cuda(context, args);
+#endif
   const Shape& query = args.query.shape;
   const auto columns = static_cast<std::int64_t>(args.columns.size());
   if (args.out.shape.elements() == 0) return {};

@@ -14,13 +14,8 @@ Error usage(const char* name, std::string message) {
   return make_error(ErrorCode::usage, std::move(message)).in_field(name);
 }
 
-}  // namespace
-
-Status check_f32_rank(const char* name, ConstTensorView view, int rank) {
-  if (view.dtype != DType::f32) {
-    return usage(name, std::string("expected f32, found ") + dtype_name(view.dtype));
-  }
-  if (view.device.kind != DeviceKind::cpu) return usage(name, "expected a block on the CPU");
+/// Axes, data and strides; types and places are the callers'.
+Status check_layout(const char* name, ConstTensorView view, int rank) {
   if (view.shape.rank() != rank) {
     return usage(
         name, "expected " + std::to_string(rank) + " axes, found shape " + view.shape.to_string());
@@ -42,12 +37,61 @@ Status check_f32_rank(const char* name, ConstTensorView view, int rank) {
   return {};
 }
 
+Status check_f32(const char* name, ConstTensorView view) {
+  if (view.dtype == DType::f32) return {};
+  return usage(name, std::string("expected f32, found ") + dtype_name(view.dtype));
+}
+
+Status check_place(const char* name, ConstTensorView view, Device device) {
+  if (view.device == device) return {};
+  if (device.kind == DeviceKind::cpu) return usage(name, "expected a block on the CPU");
+  return usage(name, "expected a block on GPU " + std::to_string(device.index));
+}
+
+Status check_same_shape(const char* name, ConstTensorView view, const Shape& shape) {
+  if (view.shape == shape) return {};
+  return usage(name, "expected shape " + shape.to_string() + ", found " + view.shape.to_string());
+}
+
+}  // namespace
+
+Status check_f32_rank(const char* name, ConstTensorView view, int rank) {
+  FOVEA_CHECK(check_f32(name, view));
+  FOVEA_CHECK(check_place(name, view, {}));
+  return check_layout(name, view, rank);
+}
+
 Status check_f32_shape(const char* name, ConstTensorView view, const Shape& shape) {
   FOVEA_CHECK(check_f32_rank(name, view, shape.rank()));
-  if (!(view.shape == shape)) {
-    return usage(name, "expected shape " + shape.to_string() + ", found " + view.shape.to_string());
+  return check_same_shape(name, view, shape);
+}
+
+Status check_f32_rank(const Context& context, const char* name, ConstTensorView view, int rank) {
+  FOVEA_CHECK(check_f32(name, view));
+  FOVEA_CHECK(check_place(name, view, context.device));
+  return check_layout(name, view, rank);
+}
+
+Status check_f32_shape(const Context& context, const char* name, ConstTensorView view,
+                       const Shape& shape) {
+  FOVEA_CHECK(check_f32_rank(context, name, view, shape.rank()));
+  return check_same_shape(name, view, shape);
+}
+
+Status check_activation_rank(const Context& context, const char* name, ConstTensorView view,
+                             int rank) {
+  if (context.device.kind == DeviceKind::cpu) return check_f32_rank(name, view, rank);
+  if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16) {
+    return usage(name, std::string("expected f32, f16 or bf16, found ") + dtype_name(view.dtype));
   }
-  return {};
+  FOVEA_CHECK(check_place(name, view, context.device));
+  return check_layout(name, view, rank);
+}
+
+Status check_activation_shape(const Context& context, const char* name, ConstTensorView view,
+                              const Shape& shape) {
+  FOVEA_CHECK(check_activation_rank(context, name, view, shape.rank()));
+  return check_same_shape(name, view, shape);
 }
 
 Status check_cpu(const Context& context) {

@@ -13,6 +13,17 @@ Status check_f32_rank(const char* name, ConstTensorView view, int rank);
 /// The same, and exactly of this shape.
 Status check_f32_shape(const char* name, ConstTensorView view, const Shape& shape);
 
+/// The same for a block on the context's device.
+Status check_f32_rank(const Context& context, const char* name, ConstTensorView view, int rank);
+Status check_f32_shape(const Context& context, const char* name, ConstTensorView view,
+                       const Shape& shape);
+
+/// The same for what flows through a model: float32 on the CPU; f32, f16 or bf16 on a GPU.
+Status check_activation_rank(const Context& context, const char* name, ConstTensorView view,
+                             int rank);
+Status check_activation_shape(const Context& context, const char* name, ConstTensorView view,
+                              const Shape& shape);
+
 /// Unsupported unless the context runs on the CPU.
 Status check_cpu(const Context& context);
 

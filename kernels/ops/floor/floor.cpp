@@ -14,6 +14,9 @@
 #ifdef FOVEA_ONEDNN
 #include "kernels/ops/floor/library_product.h"
 #endif
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/floor/floor_cuda.h"
+#endif
 
 namespace fovea {
 namespace {
@@ -72,6 +75,13 @@ Result<Measured> measure_product(Context& context, const ProductShape& shape, Li
   if (std::min({shape.rows, shape.inputs, shape.outputs, shape.count}) < 1) {
     return make_error(ErrorCode::usage, "the sizes of a product are at least 1");
   }
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) {
+    FOVEA_TRY(const ProductFloor floor, measure_product_cuda(context, shape, dtype));
+    const std::string maker = floor.library_seconds > 0 ? "cublaslt-" : "fovea-cuda-";
+    return Measured{floor, maker + linear_dtype_name(dtype)};
+  }
+#endif
   FOVEA_TRY(Tensor weight, Tensor::allocate({shape.outputs, shape.inputs}, DType::f32));
   FOVEA_TRY(Tensor x, Tensor::allocate({shape.rows, shape.inputs}, DType::f32));
   FOVEA_TRY(Tensor y, Tensor::allocate({shape.rows, shape.outputs}, DType::f32));
@@ -132,6 +142,9 @@ Result<FloorReport> measure_products_floor(Context& context, std::span<const Pro
 }
 
 Result<double> measure_read_bandwidth(Context& context) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return measure_read_bandwidth_cuda(context);
+#endif
   constexpr int kPasses = 7;
   constexpr std::int64_t kGrain = 512;  // words: 4 KiB
   const std::int64_t words = beyond_caches() / 8;

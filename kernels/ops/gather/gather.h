@@ -7,13 +7,19 @@
 
 namespace fovea {
 
-/// to[i] = from[rows[i]], converted to f32. from: [n, width] f32, f16 or bf16; to: [rows, width]
-/// f32. from and to must not overlap. Errors: usage when an index is outside [0, n).
+/// to[i] = from[rows[i]], converted to the type of `to`. from: [n, width] f32, f16 or bf16; to:
+/// [rows, width] f32, on a GPU f32, f16 or bf16. from and to must not overlap. Errors: usage when an
+/// index is outside [0, n).
 Status gather_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> rows,
                    TensorView to);
 
+/// The same with the indices, i32 [rows], where the context works. On a GPU nobody looks at them on
+/// the host: they must be right.
+Status gather_rows(Context& context, ConstTensorView from, ConstTensorView rows, TensorView to);
+
 /// to[i] = sum over s in [offsets[i], offsets[i+1]) of weights[s] * from[sources[s]]: the merging
-/// form, for methods that recycle pruned tokens. offsets has one entry more than `to` has rows.
+/// form, for methods that recycle pruned tokens. offsets has one entry more than `to` has rows. from
+/// and to: f32, on a GPU f32, f16 or bf16; sums are float32.
 Status merge_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> offsets,
                   std::span<const std::int32_t> sources, std::span<const float> weights,
                   TensorView to);

@@ -12,6 +12,10 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/ops/common/checks.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/cuda/runtime.h"
+#include "kernels/ops/gather/gather_cuda.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea {
@@ -72,6 +76,19 @@ Error usage(const char* field, std::string message) {
   return make_error(ErrorCode::usage, std::move(message)).in_field(field);
 }
 
+Status check_gather(const Context& context, ConstTensorView from, std::int64_t count,
+                    ConstTensorView to) {
+  if (from.dtype != DType::f32 && from.dtype != DType::f16 && from.dtype != DType::bf16) {
+    return usage("gather from",
+                 std::string("expected f32, f16 or bf16, found ") + dtype_name(from.dtype));
+  }
+  // The layout rules do not depend on the width of an element.
+  ConstTensorView layout = from;
+  layout.dtype = DType::f32;
+  FOVEA_CHECK(check_f32_rank(context, "gather from", layout, 2));
+  return check_activation_shape(context, "gather to", to, {count, from.shape[1]});
+}
+
 Status check_indices(const char* field, std::span<const std::int32_t> indices, std::int64_t count) {
   for (const std::int32_t index : indices) {
     if (index < 0 || index >= count) {
@@ -86,18 +103,16 @@ Status check_indices(const char* field, std::span<const std::int32_t> indices, s
 
 Status gather_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> rows,
                    TensorView to) {
-  FOVEA_CHECK(check_cpu(context));
-  if (from.dtype != DType::f32 && from.dtype != DType::f16 && from.dtype != DType::bf16) {
-    return usage("gather from",
-                 std::string("expected f32, f16 or bf16, found ") + dtype_name(from.dtype));
-  }
-  // The layout rules do not depend on the width of an element.
-  ConstTensorView layout = from;
-  layout.dtype = DType::f32;
-  FOVEA_CHECK(check_f32_rank("gather from", layout, 2));
   const auto count = static_cast<std::int64_t>(rows.size());
-  FOVEA_CHECK(check_f32_shape("gather to", to, {count, from.shape[1]}));
+  FOVEA_CHECK(check_gather(context, from, count, to));
   FOVEA_CHECK(check_indices("gather rows", rows, from.rows()));
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) {
+    const Workspace::Scope scope(context.workspace);
+    FOVEA_TRY(const std::int32_t* rows_there, upload(context, rows));
+    return gather_rows_cuda(context, from, rows_there, to);
+  }
+#endif
 
   const auto width = static_cast<std::size_t>(from.shape[1]);
   const int threads = threads_for_elements(context, to.shape.elements());
@@ -117,15 +132,31 @@ Status gather_rows(Context& context, ConstTensorView from, std::span<const std::
   return {};
 }
 
+Status gather_rows(Context& context, ConstTensorView from, ConstTensorView rows, TensorView to) {
+  if (rows.dtype != DType::i32 || rows.shape.rank() != 1 || !rows.contiguous() ||
+      rows.device != context.device) {
+    return usage("gather rows",
+                 "expected i32 indices where the context works, found " + rows.shape.to_string());
+  }
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) {
+    FOVEA_CHECK(check_gather(context, from, rows.shape[0], to));
+    return gather_rows_cuda(context, from, rows.as<std::int32_t>(), to);
+  }
+#endif
+  return gather_rows(context, from,
+                     std::span(rows.as<std::int32_t>(), static_cast<std::size_t>(rows.shape[0])),
+                     to);
+}
+
 Status merge_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> offsets,
                   std::span<const std::int32_t> sources, std::span<const float> weights,
                   TensorView to) {
-  FOVEA_CHECK(check_cpu(context));
-  FOVEA_CHECK(check_f32_rank("merge from", from, 2));
+  FOVEA_CHECK(check_activation_rank(context, "merge from", from, 2));
   if (offsets.empty())
     return usage("merge offsets", "expected one entry more than rows, found none");
   const auto count = static_cast<std::int64_t>(offsets.size()) - 1;
-  FOVEA_CHECK(check_f32_shape("merge to", to, {count, from.shape[1]}));
+  FOVEA_CHECK(check_activation_shape(context, "merge to", to, {count, from.shape[1]}));
   if (sources.size() != weights.size()) {
     return usage("merge weights", "expected " + std::to_string(sources.size()) +
                                       " weights, one per source, found " +
@@ -141,6 +172,11 @@ Status merge_rows(Context& context, ConstTensorView from, std::span<const std::i
     }
   }
   FOVEA_CHECK(check_indices("merge sources", sources, from.rows()));
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) {
+    return merge_rows_cuda(context, from, offsets, sources, weights, to);
+  }
+#endif
 
   const auto width = static_cast<std::size_t>(from.shape[1]);
   const int threads =

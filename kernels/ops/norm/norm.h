@@ -1,5 +1,5 @@
 #pragma once
-// Row normalisations in float32.
+// Row normalisations in float32. On a GPU y may be of any float type.
 
 #include "kernels/context.h"
 

@@ -11,6 +11,9 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/ops/common/checks.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/norm/norm_cuda.h"
+#endif
 
 #ifndef FOVEA_NORM_TASK
 #define FOVEA_NORM_TASK
@@ -129,6 +132,9 @@ Status check_norm(const Context& context, ConstTensorView x, float epsilon, Tens
 
 Status rms_norm(Context& context, ConstTensorView x, ConstTensorView weight, float epsilon,
                 TensorView y) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return norm_cuda(context, x, weight, {}, epsilon, y);
+#endif
   FOVEA_CHECK(check_norm(context, x, epsilon, y));
   FOVEA_CHECK(check_f32_shape("norm weight", weight, {x.shape[1]}));
   const NormTask task{x, weight.as<float>(), nullptr, epsilon, y};
@@ -141,6 +147,12 @@ Status rms_norm(Context& context, ConstTensorView x, ConstTensorView weight, flo
 
 Status layer_norm(Context& context, ConstTensorView x, ConstTensorView weight, ConstTensorView bias,
                   float epsilon, TensorView y) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) {
+    FOVEA_CHECK(check_f32_shape(context, "norm bias", bias, {x.shape[1]}));
+    return norm_cuda(context, x, weight, bias, epsilon, y);
+  }
+#endif
   FOVEA_CHECK(check_norm(context, x, epsilon, y));
   FOVEA_CHECK(check_f32_shape("norm weight", weight, {x.shape[1]}));
   FOVEA_CHECK(check_f32_shape("norm bias", bias, {x.shape[1]}));

@@ -14,4 +14,8 @@ Status affinity_sums(Context& context, ConstTensorView tile, TensorView out);
 /// scores f32 [n]; indices i32 [k] with 0 <= k <= n.
 Status top_k_indices(Context& context, ConstTensorView scores, TensorView indices);
 
+/// norms[h, i] = length of row i's part of head h, summed in double. x: [rows, heads, channels] f32,
+/// on a GPU f32, f16 or bf16; norms: f32 [heads, rows].
+Status channel_norms(Context& context, ConstTensorView x, TensorView norms);
+
 }  // namespace fovea

@@ -13,6 +13,10 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/ops/common/checks.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/cuda/runtime.h"
+#include "kernels/ops/rope/rope_cuda.h"
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace fovea {
@@ -102,8 +106,8 @@ Error usage(const char* field, std::string message) {
 
 Status check_rope(const Context& context, TensorView x, std::span<const std::int32_t> positions,
                   float theta) {
-  FOVEA_CHECK(check_cpu(context));
-  FOVEA_CHECK(check_f32_rank("rope x", x, 3));
+  if (!context.on_cuda()) FOVEA_CHECK(check_f32_rank("rope x", x, 3));
+  if (x.shape.rank() != 3) return usage("rope x", "expected 3 axes, found " + x.shape.to_string());
   if (x.shape[2] % 2 != 0) {
     return usage("rope x", "expected an even head_dim, found shape " + x.shape.to_string());
   }
@@ -125,6 +129,15 @@ Status check_rope(const Context& context, TensorView x, std::span<const std::int
 
 Status rope(Context& context, TensorView x, std::span<const std::int32_t> positions, float theta) {
   FOVEA_CHECK(check_rope(context, x, positions, theta));
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) {
+    Workspace::Scope scope(context.workspace);
+    FOVEA_TRY(const std::int32_t* const here, upload(context, positions));
+    const ConstTensorView view(reinterpret_cast<const std::byte*>(here), DType::i32, {x.rows()},
+                               context.device);
+    return rope_cuda(context, x, view, theta);
+  }
+#endif
   const std::int64_t heads = x.shape[1];
   const std::int64_t half = x.shape[2] / 2;
   if (x.shape.elements() == 0) return {};
@@ -159,6 +172,17 @@ Status rope(Context& context, TensorView x, std::span<const std::int32_t> positi
     }
   });
   return {};
+}
+
+Status rope(Context& context, TensorView x, ConstTensorView positions, float theta) {
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return rope_cuda(context, x, positions, theta);
+#endif
+  if (positions.dtype != DType::i32 || positions.shape != Shape{x.rows()}) {
+    return usage("rope positions", "expected i32 [" + std::to_string(x.rows()) + "]");
+  }
+  return rope(context, x,
+              std::span(positions.as<std::int32_t>(), static_cast<std::size_t>(x.rows())), theta);
 }
 
 }  // namespace fovea

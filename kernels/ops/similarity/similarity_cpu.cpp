@@ -12,6 +12,9 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/ops/common/checks.h"
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/similarity/similarity_cuda.h"
+#endif
 
 #ifndef FOVEA_SIMILARITY_TASK
 #define FOVEA_SIMILARITY_TASK
@@ -101,9 +104,11 @@ HWY_EXPORT(product_columns);
 }  // namespace
 
 Status normalize_rows(Context& context, ConstTensorView x, TensorView y) {
-  FOVEA_CHECK(check_cpu(context));
-  FOVEA_CHECK(check_f32_rank("normalize x", x, 2));
-  FOVEA_CHECK(check_f32_shape("normalize y", y, x.shape));
+  FOVEA_CHECK(check_f32_rank(context, "normalize x", x, 2));
+  FOVEA_CHECK(check_f32_shape(context, "normalize y", y, x.shape));
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) return normalize_rows_cuda(context, x, y);
+#endif
   const std::int64_t width = x.shape[1];
   const int threads = threads_for_elements(context, x.shape.elements());
   parallel_for(threads, x.rows(), 1, [&](std::int64_t begin, std::int64_t end) {
@@ -120,14 +125,16 @@ Status normalize_rows(Context& context, ConstTensorView x, TensorView y) {
 }
 
 Status row_products(Context& context, ConstTensorView a, ConstTensorView b, TensorView out) {
-  FOVEA_CHECK(check_cpu(context));
-  FOVEA_CHECK(check_f32_rank("products a", a, 2));
-  FOVEA_CHECK(check_f32_rank("products b", b, 2));
+  FOVEA_CHECK(check_f32_rank(context, "products a", a, 2));
+  FOVEA_CHECK(check_f32_rank(context, "products b", b, 2));
   if (a.shape[1] != b.shape[1]) {
     return make_error(ErrorCode::usage, "rows of " + std::to_string(a.shape[1]) + " and " +
                                             std::to_string(b.shape[1]) + " numbers");
   }
-  FOVEA_CHECK(check_f32_shape("products out", out, {a.rows(), b.rows()}));
+  FOVEA_CHECK(check_f32_shape(context, "products out", out, {a.rows(), b.rows()}));
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) return row_products_cuda(context, a, b, out);
+#endif
   const ProductTask task{a, b, out};
   const int threads = threads_for_elements(context, a.shape.elements() * b.rows());
   parallel_for(threads, b.rows(), 16, [&task](std::int64_t begin, std::int64_t end) {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/ops/attention/attention.h"
-#include "support/tensors.h"
+#include "support/devices.h"
 
 namespace fovea::testing {
 
@@ -30,8 +30,9 @@ class PagedKv {
         page_tokens_(page_tokens),
         dtype_(dtype),
         layout_(layout) {
-    keys_ = rounded(random.normals(std::int64_t{length} * kv_heads * head_dim, key_deviation));
-    values_ = rounded(random.normals(std::int64_t{length} * kv_heads * head_dim));
+    const std::int64_t count = std::int64_t{length} * kv_heads * head_dim;
+    keys_ = rounded(random.normals(count, key_deviation), dtype);
+    values_ = rounded(random.normals(count), dtype);
     fill_pages();
   }
 
@@ -49,6 +50,10 @@ class PagedKv {
     return view;
   }
   std::int32_t length() const { return length_; }
+  std::int64_t page_bytes() const {
+    return std::int64_t{2} * page_tokens_ * kv_heads_ * head_dim_ *
+           static_cast<std::int64_t>(dtype_size(dtype_));
+  }
   /// Channels of one token's key or value.
   const float* key(std::int64_t token, std::int64_t head) const {
     return keys_.data() + (token * kv_heads_ + head) * head_dim_;
@@ -65,18 +70,12 @@ class PagedKv {
   std::int64_t token_stride() const {
     return head_major() ? head_dim_ : std::int64_t{2} * kv_heads_ * head_dim_;
   }
-  std::vector<float> rounded(std::vector<float> values) const {
-    if (dtype_ == DType::bf16) {
-      for (float& value : values) value = to_float(to_bf16(value));
-    }
-    return values;
-  }
   void store(std::byte* page, std::int64_t element, float value) const {
     if (dtype_ == DType::f32) {
       std::memcpy(page + element * 4, &value, 4);
     } else {
-      const bf16 narrow = to_bf16(value);
-      std::memcpy(page + element * 2, &narrow, 2);
+      const std::uint16_t bits = dtype_ == DType::bf16 ? to_bf16(value).bits : to_f16(value).bits;
+      std::memcpy(page + element * 2, &bits, 2);
     }
   }
   void fill_pages() {
@@ -114,6 +113,38 @@ class PagedKv {
   std::vector<const std::byte*> key_pages_, value_pages_;
 };
 
+/// The same where a context works. The bound of the length may lie above it.
+class PlacedKv {
+ public:
+  PlacedKv(Context& context, const PagedKv& kv, std::int32_t beyond = 0)
+      : view_(kv.view()), length_(context, {kv.length()}), keys_(context, {}), values_(context, {}) {
+    if (context.device.kind == DeviceKind::cpu) return;
+    view_.length = length_.data();
+    view_.max_length = kv.length() + beyond;
+    if (kv.length() == 0) return;
+    const std::int32_t pages = (kv.length() + view_.page_tokens - 1) / view_.page_tokens;
+    const std::int64_t value_offset = view_.value_pages[0] - view_.key_pages[0];
+    std::vector<const std::byte*> keys, values;
+    for (std::int32_t page = 0; page < pages; ++page) {
+      const std::byte* from = view_.key_pages[page];
+      pages_.emplace_back(context, std::vector<std::byte>(from, from + kv.page_bytes()));
+      keys.push_back(pages_.back().data());
+      values.push_back(keys.back() + value_offset);
+    }
+    keys_ = OnDevice<const std::byte*>(context, keys);
+    values_ = OnDevice<const std::byte*>(context, values);
+    view_.key_pages = keys_.data();
+    view_.value_pages = values_.data();
+  }
+  KvView view() const { return view_; }
+
+ private:
+  KvView view_;
+  OnDevice<std::int32_t> length_;
+  OnDevice<const std::byte*> keys_, values_;
+  std::vector<OnDevice<std::byte>> pages_;
+};
+
 struct Sequence {
   std::int32_t rows = 1, length = 1;
 };
@@ -127,20 +158,43 @@ struct Problem {
   KvLayout layout = KvLayout::head_major;
 };
 
+/// What one device and storage of keys and values promises. The reference uses the values as stored,
+/// so the tolerance covers float32 arithmetic: 640 products and sums of rounding error 6e-8 each, of
+/// which a random walk shows some 25. On a GPU, queries and outputs are of the keys' type; the tensor
+/// cores round probabilities to it too, and truncate sums.
+struct KvCase {
+  const char* name;
+  DeviceKind device;
+  DType dtype;
+  double tolerance;
+  double lse_tolerance = 4e-6;
+
+  DType activation() const { return device == DeviceKind::cpu ? DType::f32 : dtype; }
+};
+inline void PrintTo(const KvCase& kv, std::ostream* stream) { *stream << kv.name; }
+inline constexpr KvCase kKvCases[] = {
+    {"cpu_f32", DeviceKind::cpu, DType::f32, 4e-6},
+    {"cpu_bf16", DeviceKind::cpu, DType::bf16, 4e-6},
+    {"cuda_f32", DeviceKind::cuda, DType::f32, 4e-6},
+    {"cuda_f16", DeviceKind::cuda, DType::f16, 2e-3, 1e-5},
+    {"cuda_bf16", DeviceKind::cuda, DType::bf16, 1.6e-2, 1e-5},
+};
+
 /// A problem with its inputs, its dense solution, and whatever attention() answers.
 class Solved {
  public:
-  Solved(const Problem& what, DType dtype, std::uint64_t stream)
-      : problem(what), scale(1.0f / std::sqrt(static_cast<float>(problem.head_dim))) {
+  Solved(const Problem& what, const KvCase& kv_case, std::uint64_t stream)
+      : problem(what), where(kv_case), scale(1.0f / std::sqrt(static_cast<float>(problem.head_dim))) {
     Random random(stream);
     offsets.push_back(0);
     for (const Sequence& sequence : problem.sequences) {
       offsets.push_back(offsets.back() + sequence.rows);
       kv.emplace_back(random, sequence.length, problem.kv_heads, problem.head_dim,
-                      problem.page_tokens, dtype, problem.layout, problem.key_deviation);
+                      problem.page_tokens, where.dtype, problem.layout, problem.key_deviation);
       biases.push_back(random.normals(problem.bias ? sequence.length : 0));
     }
-    query = random.normals(std::int64_t{rows()} * problem.heads * problem.head_dim);
+    query = rounded(random.normals(std::int64_t{rows()} * problem.heads * problem.head_dim),
+                    where.activation());
   }
 
   std::int32_t rows() const { return offsets.back(); }
@@ -210,34 +264,51 @@ class Solved {
     std::vector<float> out, lse;
     ::testing::AssertionResult guards = ::testing::AssertionSuccess();
   };
+  struct Options {
+    bool with_lse = true;
+    std::int64_t padding = 7;  // elements between rows; 8 leaves rows of 16-bit types aligned
+    std::int32_t beyond = 0;   // of the lengths' bounds above the lengths
+  };
   /// Runs attention() with every block padded and guarded.
-  Answer run(int threads, bool with_lse = true) const {
-    GuardedTensor q(query_shape(), query, 7);
-    GuardedTensor out(query_shape(), 5);
+  Answer run(int threads) const { return run(threads, Options{}); }
+  Answer run(int threads, const Options& options) const {
+    Context context = test_context(where.device, threads);
+    GuardedTensor q(query_shape(), query, options.padding);
+    GuardedTensor out(query_shape(), options.padding);
     GuardedTensor lse({problem.heads, rows()}, 3);
+    Placed placed_q(context, q, where.activation()), placed_out(context, out, where.activation());
+    Placed placed_lse(context, lse);
+    std::vector<PlacedKv> placed_kv;
+    std::vector<OnDevice<float>> placed_bias;
     std::vector<KvView> views;
     std::vector<const float*> bias;
     for (std::size_t s = 0; s < kv.size(); ++s) {
-      views.push_back(kv[s].view());
-      if (problem.bias) bias.push_back(bias_of(s));
+      placed_kv.emplace_back(context, kv[s], options.beyond);
+      views.push_back(placed_kv.back().view());
+      placed_bias.emplace_back(context, biases[s]);
+      if (problem.bias) bias.push_back(placed_bias.back().data());
     }
     AttentionArgs args;
-    args.query = q.view();
+    args.query = placed_q.view();
     args.row_offsets = offsets;
     args.kv = views;
     args.mask = problem.mask;
     args.scale = scale;
     args.key_bias = bias;
-    args.out = out.view();
-    if (with_lse) args.lse = lse.view();
-    Context context = cpu_context(threads);
-    Answer answer{attention(context, args), out.values(), lse.values()};
+    args.out = placed_out.view();
+    if (options.with_lse) args.lse = placed_lse.view();
+    Answer answer{attention(context, args), {}, {}};
+    placed_out.fetch();
+    placed_lse.fetch();
+    answer.out = out.values();
+    answer.lse = lse.values();
     if (!out.guards_intact()) answer.guards = out.guards_intact();
     if (!lse.guards_intact()) answer.guards = lse.guards_intact();
     return answer;
   }
 
   Problem problem;
+  KvCase where;
   float scale;
   std::vector<std::int32_t> offsets;
   std::vector<PagedKv> kv;
@@ -245,17 +316,5 @@ class Solved {
   std::vector<float> query;
   std::vector<double> expected_out, expected_lse;
 };
-
-/// What one storage of keys and values promises. The reference uses the values as stored, so the
-/// tolerance covers float32 arithmetic only: 640 products and sums of rounding error 6e-8 each, of
-/// which a random walk shows some 25.
-struct KvCase {
-  const char* name;
-  DType dtype;
-  double tolerance;
-};
-inline void PrintTo(const KvCase& kv, std::ostream* stream) { *stream << kv.name; }
-inline constexpr KvCase kKvCases[] = {{"cpu_f32", DType::f32, 4e-6},
-                                      {"cpu_bf16", DType::bf16, 4e-6}};
 
 }  // namespace fovea::testing

@@ -19,7 +19,7 @@ struct Request {
   Reduction reduce_rows = Reduction::none, reduce_heads = Reduction::none;
 };
 
-class AttentionScoresTest : public ::testing::TestWithParam<KvCase> {
+class AttentionScoresTest : public DeviceTest<KvCase> {
  protected:
   static std::vector<std::int32_t> all(std::int32_t count) {
     std::vector<std::int32_t> indices(static_cast<std::size_t>(count));
@@ -126,6 +126,7 @@ class AttentionScoresTest : public ::testing::TestWithParam<KvCase> {
 
   static std::vector<float> run(const Solved& solved, const Request& request, const Inputs& inputs,
                                 int threads) {
+    Context context = test_context(solved.where.device, threads);
     const auto rows = static_cast<std::int64_t>(request.rows.size());
     const std::int64_t heads = solved.problem.heads;
     GuardedTensor query({rows, heads, solved.problem.head_dim}, inputs.query, 3);
@@ -136,21 +137,25 @@ class AttentionScoresTest : public ::testing::TestWithParam<KvCase> {
             : GuardedTensor({static_cast<std::int64_t>(inputs.weights.size())}, inputs.weights);
     const Shape shape = out_shape(solved, request);
     GuardedTensor out(shape, shape.rank() == 1 ? 0 : 5);
+    Placed placed_query(context, query, solved.where.activation()), placed_lse(context, lse);
+    Placed placed_weights(context, weights), placed_out(context, out);
+    const PlacedKv kv(context, solved.kv[0]);
+    const OnDevice<float> bias(context, solved.biases[0]);
     ScoreArgs args;
-    args.query = query.view();
-    args.lse = lse.view();
+    args.query = placed_query.view();
+    args.lse = placed_lse.view();
     if (request.visible) args.visible = inputs.visible;
-    args.kv = solved.kv[0].view();
+    args.kv = kv.view();
     args.scale = solved.scale;
-    args.key_bias = solved.bias_of(0);
+    if (solved.problem.bias) args.key_bias = bias.data();
     args.columns = request.columns;
-    if (request.weights != Weights::none) args.row_weights = weights.view();
+    if (request.weights != Weights::none) args.row_weights = placed_weights.view();
     args.rows = request.reduce_rows;
     args.heads = request.reduce_heads;
-    args.out = out.view();
-    Context context = cpu_context(threads);
+    args.out = placed_out.view();
     const Status status = attention_scores(context, args);
-    EXPECT_TRUE(status) << status.error().to_string();
+    EXPECT_TRUE(status) << (status ? "" : status.error().to_string());
+    placed_out.fetch();
     EXPECT_TRUE(out.guards_intact());
     return out.values();
   }
@@ -177,7 +182,7 @@ Problem causal_problem(std::int32_t rows, std::int32_t length) {
 }
 
 TEST_P(AttentionScoresTest, scores_equal_dense_softmax) {
-  const Solved solved(causal_problem(70, 110), GetParam().dtype, 1);
+  const Solved solved(causal_problem(70, 110), GetParam(), 1);
   Request request;
   request.rows = {0, 3, 4, 5, 17, 40, 41, 42, 68, 69};
   request.columns = {0, 1, 2, 39, 40, 41, 60, 80, 100, 108, 109};
@@ -200,7 +205,7 @@ TEST_P(AttentionScoresTest, scores_equal_dense_softmax) {
 
 TEST_P(AttentionScoresTest, every_number_of_rows_and_columns_equals_dense) {
   for (const std::int32_t rows : {1, 2, 4, 5, 12, 129, 300}) {
-    const Solved solved(causal_problem(rows, 300), GetParam().dtype, 2);
+    const Solved solved(causal_problem(rows, 300), GetParam(), 2);
     for (const std::int32_t columns : {1, 47, 48, 49, 97, 300}) {
       SCOPED_TRACE(::testing::Message() << rows << " rows, " << columns << " columns");
       Request request;
@@ -225,7 +230,7 @@ TEST_P(AttentionScoresTest, every_head_dim_page_and_layout_equals_dense) {
           problem.head_dim = head_dim;
           problem.page_tokens = page_tokens;
           problem.layout = layout;
-          const Solved solved(problem, GetParam().dtype, 3);
+          const Solved solved(problem, GetParam(), 3);
           Request request;
           request.rows = all(rows);
           request.columns = all(100);
@@ -244,7 +249,7 @@ TEST_P(AttentionScoresTest, last_prompt_row_of_a_model_equals_dense) {
   problem.head_dim = 64;
   problem.page_tokens = 64;
   problem.sequences = {{1, 640}};
-  const Solved solved(problem, GetParam().dtype, 4);
+  const Solved solved(problem, GetParam(), 4);
   Request request;
   request.rows = {0};
   request.columns = all(640);
@@ -255,7 +260,7 @@ TEST_P(AttentionScoresTest, last_prompt_row_of_a_model_equals_dense) {
 TEST_P(AttentionScoresTest, rows_sum_to_one_with_the_lse_of_attention) {
   Problem problem = causal_problem(50, 577);
   problem.mask = MaskKind::full;
-  const Solved solved(problem, GetParam().dtype, 5);
+  const Solved solved(problem, GetParam(), 5);
   const Solved::Answer answer = solved.run(1);
   Request request;
   request.rows = all(50);
@@ -272,7 +277,7 @@ TEST_P(AttentionScoresTest, rows_sum_to_one_with_the_lse_of_attention) {
 }
 
 TEST_P(AttentionScoresTest, columns_beyond_a_rows_sight_are_exactly_zero) {
-  const Solved solved(causal_problem(40, 40), GetParam().dtype, 6);
+  const Solved solved(causal_problem(40, 40), GetParam(), 6);
   Request request;
   request.rows = all(40);
   request.columns = all(40);
@@ -291,7 +296,7 @@ TEST_P(AttentionScoresTest, columns_beyond_a_rows_sight_are_exactly_zero) {
 
 TEST_P(AttentionScoresTest, a_row_that_saw_no_key_scores_zero) {
   Problem problem = causal_problem(5, 3);  // rows 0 and 1 see nothing; their lse is -infinity
-  const Solved solved(problem, GetParam().dtype, 7);
+  const Solved solved(problem, GetParam(), 7);
   Request request;
   request.rows = all(5);
   request.columns = all(3);
@@ -312,7 +317,7 @@ TEST_P(AttentionScoresTest, a_row_that_saw_no_key_scores_zero) {
 TEST_P(AttentionScoresTest, extreme_logits_stay_finite) {
   Problem problem = causal_problem(20, 100);
   problem.key_deviation = 1e4f;
-  const Solved solved(problem, GetParam().dtype, 8);
+  const Solved solved(problem, GetParam(), 8);
   Request request;
   request.rows = all(20);
   request.columns = all(100);
@@ -325,7 +330,7 @@ TEST_P(AttentionScoresTest, extreme_logits_stay_finite) {
 }
 
 TEST_P(AttentionScoresTest, nothing_asked_for_is_fine) {
-  const Solved solved(causal_problem(3, 10), GetParam().dtype, 9);
+  const Solved solved(causal_problem(3, 10), GetParam(), 9);
   for (const Reduction rows : {Reduction::none, Reduction::sum, Reduction::mean, Reduction::max}) {
     Request request;
     request.reduce_rows = rows;
@@ -342,7 +347,7 @@ INSTANTIATE_TEST_SUITE_P(kv, AttentionScoresTest, ::testing::ValuesIn(kKvCases),
 
 TEST(AttentionScoresErrors, arguments_that_disagree_are_usage_errors) {
   Problem problem = causal_problem(4, 9);
-  const Solved solved(problem, DType::f32, 10);
+  const Solved solved(problem, kKvCases[0], 10);
   GuardedTensor query(solved.query_shape(), solved.query);
   GuardedTensor lse({problem.heads, 4}, std::vector<float>(24, 1.0f));
   GuardedTensor out({problem.heads, 4, 2});

@@ -7,19 +7,27 @@
 namespace fovea::testing {
 namespace {
 
-class AttentionTest : public ::testing::TestWithParam<KvCase> {
+class AttentionTest : public DeviceTest<KvCase> {
  protected:
   /// attention() equals the dense softmax in double, stays inside its blocks, and gives the same
-  /// bits on one thread and on three.
-  void expect_equals_dense(const Problem& problem, double looser = 1.0) {
-    Solved solved(problem, GetParam().dtype, ++stream_);
+  /// bits on one thread and on three. On a GPU, rows that are not aligned take another way than
+  /// rows that are.
+  void expect_equals_dense(const Problem& problem) {
+    for (const std::int64_t padding : {7, 8}) {
+      if (padding == 8 && GetParam().device == DeviceKind::cpu) continue;
+      SCOPED_TRACE(::testing::Message() << "padding " << padding);
+      expect_equals_dense(problem, {.padding = padding});
+    }
+  }
+  void expect_equals_dense(const Problem& problem, const Solved::Options& options) {
+    Solved solved(problem, GetParam(), ++stream_);
     solved.solve_dense();
-    const Solved::Answer one = solved.run(1);
+    const Solved::Answer one = solved.run(1, options);
     ASSERT_TRUE(one.status) << one.status.error().to_string();
     EXPECT_TRUE(one.guards);
-    EXPECT_TRUE(close_to(one.out, solved.expected_out, GetParam().tolerance * looser)) << "out";
-    EXPECT_TRUE(close_to(one.lse, solved.expected_lse, GetParam().tolerance * looser)) << "lse";
-    const Solved::Answer three = solved.run(3);
+    EXPECT_TRUE(close_to(one.out, solved.expected_out, GetParam().tolerance)) << "out";
+    EXPECT_TRUE(close_to(one.lse, solved.expected_lse, GetParam().lse_tolerance)) << "lse";
+    const Solved::Answer three = solved.run(3, options);
     ASSERT_TRUE(three.status);
     EXPECT_TRUE(same_bits(one.out, three.out)) << "out on three threads";
     EXPECT_TRUE(same_bits(one.lse, three.lse)) << "lse on three threads";
@@ -139,7 +147,7 @@ TEST_P(AttentionTest, extreme_logits_stay_finite) {
     problem.head_dim = 64;
     problem.key_deviation = 3e3f;  // logits of some 1e4
     problem.sequences = {{rows, 300}};
-    Solved solved(problem, GetParam().dtype, 7);
+    Solved solved(problem, GetParam(), 7);
     solved.solve_dense();
     const Solved::Answer answer = solved.run(2);
     ASSERT_TRUE(answer.status);
@@ -155,7 +163,7 @@ TEST_P(AttentionTest, a_bias_of_minus_infinity_hides_a_key) {
     problem.bias = true;
     problem.mask = MaskKind::full;
     problem.sequences = {{rows, 200}, {rows, 20}};
-    Solved solved(problem, GetParam().dtype, 8);
+    Solved solved(problem, GetParam(), 8);
     const float hidden = -std::numeric_limits<float>::infinity();
     for (std::size_t t = 0; t < 190; ++t) solved.biases[0][t] = hidden;
     for (float& bias : solved.biases[1]) bias = hidden;
@@ -163,14 +171,14 @@ TEST_P(AttentionTest, a_bias_of_minus_infinity_hides_a_key) {
     const Solved::Answer answer = solved.run(1);
     ASSERT_TRUE(answer.status);
     EXPECT_TRUE(close_to(answer.out, solved.expected_out, GetParam().tolerance));
-    EXPECT_TRUE(close_to(answer.lse, solved.expected_lse, GetParam().tolerance));
+    EXPECT_TRUE(close_to(answer.lse, solved.expected_lse, GetParam().lse_tolerance));
   }
 }
 
 TEST_P(AttentionTest, a_nan_in_the_query_stays_in_its_row) {
   Problem problem;
   problem.sequences = {{30, 100}};
-  Solved solved(problem, GetParam().dtype, 9);
+  Solved solved(problem, GetParam(), 9);
   const Solved::Answer clean = solved.run(1);
   solved.query[4 * 2 * 16] = std::numeric_limits<float>::quiet_NaN();  // row 4, head 0
   const Solved::Answer dirty = solved.run(1);
@@ -191,9 +199,9 @@ TEST_P(AttentionTest, decode_row_equals_prefill_row) {
     problem.head_dim = 64;
     problem.bias = true;
     problem.sequences = {{300, 300}};
-    Solved prefill(problem, GetParam().dtype, 10);
+    Solved prefill(problem, GetParam(), 10);
     problem.sequences = {{1, 300}};
-    Solved decode(problem, GetParam().dtype, 10);  // same stream: same keys, values and biases
+    Solved decode(problem, GetParam(), 10);  // same stream: same keys, values and biases
     const std::size_t row = static_cast<std::size_t>(problem.heads) * 64;
     std::copy(prefill.query.end() - static_cast<std::ptrdiff_t>(row), prefill.query.end(),
               decode.query.begin());
@@ -208,11 +216,53 @@ TEST_P(AttentionTest, decode_row_equals_prefill_row) {
 TEST_P(AttentionTest, lse_may_be_left_out) {
   Problem problem;
   problem.sequences = {{1, 40}, {33, 40}};
-  Solved solved(problem, GetParam().dtype, 11);
+  Solved solved(problem, GetParam(), 11);
   const Solved::Answer with = solved.run(1);
-  const Solved::Answer without = solved.run(1, false);
+  const Solved::Answer without = solved.run(1, {.with_lse = false});
   ASSERT_TRUE(without.status);
   EXPECT_TRUE(same_bits(with.out, without.out));
+}
+
+TEST_P(AttentionTest, every_shape_of_the_tensor_cores_equals_dense) {
+  for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+    for (const std::int32_t head_dim : {32, 64, 80, 96, 128}) {
+      SCOPED_TRACE(head_dim);
+      Problem problem;
+      problem.mask = mask;
+      problem.heads = 4;
+      problem.kv_heads = 2;
+      problem.head_dim = head_dim;
+      problem.page_tokens = 64;
+      problem.bias = head_dim == 96;
+      problem.sequences = {{65, 65}, {129, 200}, {64, 64}};
+      expect_equals_dense(problem);
+      problem.layout = KvLayout::token_major;
+      expect_equals_dense(problem);
+    }
+  }
+}
+
+TEST_P(AttentionTest, more_sequences_than_one_launch_takes_equal_dense) {
+  Problem problem;
+  problem.head_dim = 32;
+  problem.page_tokens = 64;
+  for (std::int32_t s = 0; s < 70; ++s) problem.sequences.push_back({s % 5 == 4 ? 20 : 1, 30 + s});
+  expect_equals_dense(problem);
+}
+
+TEST_P(AttentionTest, a_bound_above_the_length_changes_nothing) {
+  for (const std::int32_t rows : {1, 30}) {
+    Problem problem;
+    problem.head_dim = 64;
+    problem.page_tokens = 64;
+    problem.sequences = {{rows, 60}, {rows, 300}};
+    const Solved solved(problem, GetParam(), 13);
+    const Solved::Answer exact = solved.run(1);
+    const Solved::Answer roomy = solved.run(1, {.beyond = 1000});
+    ASSERT_TRUE(roomy.status);
+    EXPECT_TRUE(same_bits(exact.out, roomy.out));
+    EXPECT_TRUE(same_bits(exact.lse, roomy.lse));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(kv, AttentionTest, ::testing::ValuesIn(kKvCases),
@@ -221,7 +271,7 @@ INSTANTIATE_TEST_SUITE_P(kv, AttentionTest, ::testing::ValuesIn(kKvCases),
 TEST(AttentionErrors, arguments_that_disagree_are_usage_errors) {
   Problem problem;
   problem.sequences = {{2, 5}, {1, 3}};
-  const Solved solved(problem, DType::f32, 12);
+  const Solved solved(problem, kKvCases[0], 12);
   GuardedTensor query(solved.query_shape(), solved.query);
   GuardedTensor out(solved.query_shape());
   GuardedTensor lse({problem.heads, solved.rows()});

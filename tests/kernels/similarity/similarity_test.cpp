@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "support/tensors.h"
+#include "support/devices.h"
 
 namespace fovea::testing {
 namespace {
@@ -23,16 +23,23 @@ std::vector<double> expected_products(const std::vector<float>& a, const std::ve
   return products;
 }
 
-TEST(Similarity, products_equal_double_in_every_shape_of_tile) {
+class Similarity : public DeviceTest<DeviceCase> {
+ protected:
+  Context context(int threads) const { return test_context(GetParam().device, threads); }
+};
+
+TEST_P(Similarity, products_equal_double_in_every_shape_of_tile) {
   Random random(1);
   for (const std::int64_t n : {0, 1, 3, 4, 9}) {
     for (const std::int64_t m : {1, 2, 5, 40}) {
       for (const std::int64_t width : {1, 7, 64, 577}) {
         const std::vector<float> a = random.normals(n * width), b = random.normals(m * width);
         GuardedTensor left({n, width}, a, 3), right({m, width}, b, 1), out({n, m}, 2);
-        Context context = cpu_context(2);
-        ASSERT_TRUE(row_products(context, left.view(), right.view(), out.view()));
-        EXPECT_TRUE(close_to(out.values(), expected_products(a, b, n, m, width), 2e-5))
+        Context here = context(2);
+        Placed placed_left(here, left), placed_right(here, right), placed_out(here, out);
+        ASSERT_TRUE(row_products(here, placed_left.view(), placed_right.view(), placed_out.view()));
+        placed_out.fetch();
+        EXPECT_TRUE(close_to(out.values(), expected_products(a, b, n, m, width), GetParam().tolerance))
             << n << " x " << m << " x " << width;
         EXPECT_TRUE(out.guards_intact());
       }
@@ -40,18 +47,23 @@ TEST(Similarity, products_equal_double_in_every_shape_of_tile) {
   }
 }
 
-TEST(Similarity, a_product_has_the_same_bits_alone_exchanged_and_on_any_number_of_threads) {
+TEST_P(Similarity, a_product_has_the_same_bits_alone_exchanged_and_on_any_number_of_threads) {
   Random random(2);
   const std::int64_t n = 33, width = 131;
   GuardedTensor x({n, width}, random.normals(n * width));
   GuardedTensor all({n, n}), again({n, n}), row({1, n});
-  Context one = cpu_context(1), three = cpu_context(3);
-  ASSERT_TRUE(row_products(one, x.view(), x.view(), all.view()));
-  ASSERT_TRUE(row_products(three, x.view(), x.view(), again.view()));
+  Context one = context(1), three = context(3);
+  Placed placed_x(one, x), placed_all(one, all), placed_again(three, again);
+  ASSERT_TRUE(row_products(one, placed_x.view(), placed_x.view(), placed_all.view()));
+  ASSERT_TRUE(row_products(three, placed_x.view(), placed_x.view(), placed_again.view()));
+  placed_all.fetch();
+  placed_again.fetch();
   EXPECT_TRUE(same_bits(all.values(), again.values()));
   const std::vector<float> values = all.values();
   for (std::int64_t i = 0; i < n; ++i) {
-    ASSERT_TRUE(row_products(one, x.view().slice(i, 1), x.view(), row.view()));
+    Placed placed_row(one, row);
+    ASSERT_TRUE(row_products(one, placed_x.view().slice(i, 1), placed_x.view(), placed_row.view()));
+    placed_row.fetch();
     const std::span<const float> expected(values.data() + i * n, static_cast<std::size_t>(n));
     EXPECT_TRUE(same_bits(row.values(), expected));
     for (std::int64_t j = 0; j < n; ++j) {
@@ -61,21 +73,28 @@ TEST(Similarity, a_product_has_the_same_bits_alone_exchanged_and_on_any_number_o
   }
 }
 
-TEST(Similarity, normalised_rows_have_length_1_and_zeros_stay_zeros) {
+TEST_P(Similarity, normalised_rows_have_length_1_and_zeros_stay_zeros) {
   GuardedTensor x({3, 2}, {3, 4, 0, 0, -1e-30f, 0});
-  Context context = cpu_context(1);
-  ASSERT_TRUE(normalize_rows(context, x.view(), x.view()));
+  Context here = context(1);
+  Placed placed(here, x);
+  ASSERT_TRUE(normalize_rows(here, placed.view(), placed.view()));
+  placed.fetch();
   EXPECT_TRUE(close_to(x.values(), std::vector<double>{.6, .8, 0, 0, -1, 0}, 1e-6));
 }
 
-TEST(Similarity, shapes_that_do_not_fit_are_refused) {
-  GuardedTensor a({2, 3}), b({4, 5}), out({2, 4});
-  Context context = cpu_context(1);
-  EXPECT_FALSE(row_products(context, a.view(), b.view(), out.view()));
-  GuardedTensor c({4, 3}), small({2, 3});
-  EXPECT_FALSE(row_products(context, a.view(), c.view(), small.view()));
-  EXPECT_FALSE(normalize_rows(context, a.view(), b.view()));
+TEST_P(Similarity, shapes_that_do_not_fit_are_refused) {
+  GuardedTensor a({2, 3}), b({4, 5}), out({2, 4}), c({4, 3}), small({2, 3});
+  Context here = context(1);
+  Placed there_a(here, a), there_b(here, b), there_out(here, out), there_c(here, c), there_small(here, small);
+  EXPECT_FALSE(row_products(here, there_a.view(), there_b.view(), there_out.view()));
+  EXPECT_FALSE(row_products(here, there_a.view(), there_c.view(), there_small.view()));
+  EXPECT_FALSE(normalize_rows(here, there_a.view(), there_b.view()));
 }
+
+INSTANTIATE_TEST_SUITE_P(devices, Similarity,
+                         ::testing::Values(DeviceCase{"cpu_f32", DeviceKind::cpu, DType::f32, 2e-5},
+                                           DeviceCase{"cuda_f32", DeviceKind::cuda, DType::f32, 2e-5}),
+                         [](const auto& row) { return std::string(row.param.name); });
 
 }  // namespace
 }  // namespace fovea::testing

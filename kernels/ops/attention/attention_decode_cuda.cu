@@ -1,0 +1,250 @@
+// Attention of few lanes, which is all about reading the keys and values once: the lanes of a kv head
+// go to one cluster of blocks, each of which takes an equal share of the keys. The shares' sums meet
+// in shared memory and are added in the order of the keys. Launch shapes do not depend on the length.
+
+#include <cooperative_groups.h>
+
+#include <algorithm>
+
+#include "kernels/cuda/runtime.h"
+#include "kernels/ops/attention/attention_launch.cuh"
+
+namespace fovea {
+namespace {
+
+namespace cg = cooperative_groups;
+
+constexpr int kWarps = 4, kThreads = 32 * kWarps;
+constexpr int kEach = 8;  // channels of one thread
+
+/// What is left of one lane's share: sums not yet normalised, their maximum and total.
+template <int kTeam>
+struct Share {
+  float sums[kTeam * kEach];
+  float maximum, total;
+};
+
+/// q.k of one token over the threads of a team; every thread gets it.
+template <int kTeam>
+__device__ __forceinline__ float team_sum(float value) {
+#pragma unroll
+  for (int step = kTeam / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, step);
+  return value;
+}
+
+/// A team of kTeam threads reads whole tokens, eight channels a thread; a block has kThreads / kTeam
+/// teams, which take turns. Block x of a cluster has the keys [x, x + 1) * share.
+template <class T, int kTeam, int kLanes>
+__global__ void __launch_bounds__(kThreads)
+    decode_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
+  constexpr int kTeams = kThreads / kTeam;
+  constexpr int kTokens = kLanes > 4 ? 2 : 4;  // of a team at a time
+  const CudaSequence& sequence = launch.sequence[blockIdx.z];
+  const int group = launch.heads / launch.kv_heads;
+  const int kv_head = blockIdx.y % launch.kv_heads;
+  const int first_lane = blockIdx.y / launch.kv_heads * kLanes;
+  const int lanes = min(sequence.rows * group - first_lane, kLanes);
+  if (lanes <= 0) return;  // the whole cluster
+  const int member = threadIdx.x % kTeam, team = threadIdx.x / kTeam;
+  const int channel = member * kEach;
+  const bool active = channel < launch.head_dim;
+
+  const int length = *sequence.length;
+  const int share = (length + gridDim.x - 1) / gridDim.x;
+  const int begin = min(static_cast<int>(blockIdx.x) * share, length), end = min(begin + share, length);
+
+  float query[kLanes][kEach], sums[kLanes][kEach] = {}, maximum[kLanes], total[kLanes];
+  int seen[kLanes];
+#pragma unroll
+  for (int l = 0; l < kLanes; ++l) {
+    const int lane = first_lane + min(l, lanes - 1);
+    const int row = lane / group, head = kv_head * group + lane % group;
+    const std::int64_t from = (sequence.first_row + row) * launch.query_stride +
+                              std::int64_t{head} * launch.head_dim + channel;
+#pragma unroll
+    for (int c = 0; c < kEach; ++c) {
+      query[l][c] = active ? load_any(launch.query, launch.query_type, from + c) * launch.scale : 0.0f;
+    }
+    seen[l] = visible_keys(launch, sequence, length, row);
+    maximum[l] = -INFINITY;
+    total[l] = 0.0f;
+  }
+
+  const std::int64_t key_offset = kv_head * sequence.key_head_stride + channel;
+  const std::int64_t value_offset = kv_head * sequence.value_head_stride + channel;
+  for (int first = begin; first < end; first += kTokens * kTeams) {
+    float key[kTokens][kEach] = {}, value[kTokens][kEach] = {}, bias[kTokens];
+    int token[kTokens];
+#pragma unroll
+    for (int t = 0; t < kTokens; ++t) {
+      token[t] = first + t * kTeams + team;
+      if (token[t] < end && active) {
+        load8(token_channels<T>(sequence, sequence.key_pages, key_offset, sequence.key_token_stride, token[t]),
+              key[t]);
+        load8(token_channels<T>(sequence, sequence.value_pages, value_offset, sequence.value_token_stride,
+                                token[t]),
+              value[t]);
+      }
+      bias[t] = sequence.key_bias != nullptr && token[t] < end ? sequence.key_bias[token[t]] * kLog2EFloat : 0.0f;
+    }
+#pragma unroll
+    for (int l = 0; l < kLanes; ++l) {
+      float logit[kTokens], highest = maximum[l];
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) {
+        float dot = 0.0f;
+#pragma unroll
+        for (int c = 0; c < kEach; ++c) dot = fmaf(query[l][c], key[t][c], dot);
+        dot = team_sum<kTeam>(dot);
+        logit[t] = token[t] < end && token[t] < seen[l] ? dot + bias[t] : -INFINITY;
+        highest = fmaxf(highest, logit[t]);
+      }
+      const float shift = highest == -INFINITY ? 0.0f : highest;
+      const float fade = exp2f(maximum[l] - shift);
+      maximum[l] = highest;
+      total[l] *= fade;
+#pragma unroll
+      for (int c = 0; c < kEach; ++c) sums[l][c] *= fade;
+#pragma unroll
+      for (int t = 0; t < kTokens; ++t) {
+        const float p = exp2f(logit[t] - shift);
+        total[l] += p;
+#pragma unroll
+        for (int c = 0; c < kEach; ++c) sums[l][c] = fmaf(p, value[t][c], sums[l][c]);
+      }
+    }
+  }
+
+  // Teams of a warp, then warps, then blocks of the cluster.
+  __shared__ Share<kTeam> of_warps[kWarps][kLanes];
+  __shared__ Share<kTeam> of_block[kLanes];
+  const int warp = threadIdx.x / 32;
+#pragma unroll
+  for (int l = 0; l < kLanes; ++l) {
+#pragma unroll
+    for (int step = kTeam; step < 32; step *= 2) {
+      const float other = __shfl_xor_sync(0xFFFFFFFFu, maximum[l], step);
+      const float highest = fmaxf(maximum[l], other);
+      const float shift = highest == -INFINITY ? 0.0f : highest;
+      const float mine = exp2f(maximum[l] - shift), theirs = exp2f(other - shift);
+      total[l] = total[l] * mine + __shfl_xor_sync(0xFFFFFFFFu, total[l], step) * theirs;
+#pragma unroll
+      for (int c = 0; c < kEach; ++c) {
+        sums[l][c] = sums[l][c] * mine + __shfl_xor_sync(0xFFFFFFFFu, sums[l][c], step) * theirs;
+      }
+      maximum[l] = highest;
+    }
+    if (threadIdx.x % 32 < kTeam) {
+#pragma unroll
+      for (int c = 0; c < kEach; ++c) of_warps[warp][l].sums[channel + c] = sums[l][c];
+      if (member == 0) {
+        of_warps[warp][l].maximum = maximum[l];
+        of_warps[warp][l].total = total[l];
+      }
+    }
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < lanes * launch.head_dim; i += kThreads) {
+    const int l = i / launch.head_dim, c = i % launch.head_dim;
+    float highest = -INFINITY;
+    for (int w = 0; w < kWarps; ++w) highest = fmaxf(highest, of_warps[w][l].maximum);
+    const float shift = highest == -INFINITY ? 0.0f : highest;
+    float sum = 0.0f, mass = 0.0f;
+    for (int w = 0; w < kWarps; ++w) {
+      const float weight = exp2f(of_warps[w][l].maximum - shift);
+      sum = fmaf(of_warps[w][l].sums[c], weight, sum);
+      mass = fmaf(of_warps[w][l].total, weight, mass);
+    }
+    of_block[l].sums[c] = sum;
+    if (c == 0) {
+      of_block[l].maximum = highest;
+      of_block[l].total = mass;
+    }
+  }
+
+#if __CUDA_ARCH__ >= 900
+  const cg::cluster_group cluster = cg::this_cluster();
+  cluster.sync();
+  const int blocks = static_cast<int>(cluster.num_blocks());
+  const auto share_of = [&](int block, int l) { return cluster.map_shared_rank(&of_block[l], block); };
+#else
+  __syncthreads();
+  constexpr int blocks = 1;
+  const auto share_of = [&](int, int l) { return &of_block[l]; };
+#endif
+  // Blocks of the cluster take channels in turn, so that none has to finish them all.
+  for (int i = blockIdx.x * kThreads + threadIdx.x; i < lanes * launch.head_dim; i += gridDim.x * kThreads) {
+    const int l = i / launch.head_dim, c = i % launch.head_dim;
+    float highest = -INFINITY;
+    for (int b = 0; b < blocks; ++b) highest = fmaxf(highest, share_of(b, l)->maximum);
+    const float shift = highest == -INFINITY ? 0.0f : highest;
+    float sum = 0.0f, mass = 0.0f;
+    for (int b = 0; b < blocks; ++b) {
+      const Share<kTeam>* from = share_of(b, l);
+      const float weight = exp2f(from->maximum - shift);
+      sum = fmaf(from->sums[c], weight, sum);
+      mass = fmaf(from->total, weight, mass);
+    }
+    const int lane = first_lane + l, head = kv_head * group + lane % group;
+    const std::int64_t row = sequence.first_row + lane / group;
+    store_any(launch.out, launch.out_type, row * launch.out_stride + std::int64_t{head} * launch.head_dim + c,
+              mass == 0.0f ? 0.0f : sum / mass);
+    if (launch.lse != nullptr && c == 0) {
+      launch.lse[head * launch.lse_stride + row] = natural_lse(highest, mass);
+    }
+  }
+#if __CUDA_ARCH__ >= 900
+  cluster.sync();  // nobody leaves while others read its share
+#endif
+}
+
+/// Blocks a cluster: enough to occupy the card twice, at most eight (what every Hopper card offers).
+int cluster_size(std::int64_t clusters, int multiprocessors) {
+  int size = 1;
+  while (size < 8 && clusters * size < 2 * std::int64_t{multiprocessors}) size *= 2;
+  return size;
+}
+
+template <class T, int kTeam, int kLanes>
+Status launch_lanes(const AttentionLaunch& launch, int multiprocessors, bool clusters, cudaStream_t stream) {
+  const int most_lanes = launch.most_rows * (launch.heads / launch.kv_heads);
+  const int parts = (most_lanes + kLanes - 1) / kLanes * launch.kv_heads;
+  const int size =
+      clusters ? cluster_size(std::int64_t{parts} * launch.sequences, multiprocessors) : 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(size), static_cast<unsigned>(parts),
+                        static_cast<unsigned>(launch.sequences));
+  config.blockDim = dim3(kThreads);
+  config.stream = stream;
+  cudaLaunchAttribute attribute{};
+  attribute.id = cudaLaunchAttributeClusterDimension;
+  attribute.val.clusterDim.x = static_cast<unsigned>(size);
+  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
+  config.attrs = &attribute;
+  config.numAttrs = clusters ? 1 : 0;
+  FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config, decode_attention_kernel<T, kTeam, kLanes>, launch));
+  return {};
+}
+
+template <class T, int kTeam>
+Status launch_team(const AttentionLaunch& launch, int multiprocessors, bool clusters, cudaStream_t stream) {
+  const int lanes = launch.most_rows * (launch.heads / launch.kv_heads);
+  if (lanes == 1) return launch_lanes<T, kTeam, 1>(launch, multiprocessors, clusters, stream);
+  if (lanes <= 4) return launch_lanes<T, kTeam, 4>(launch, multiprocessors, clusters, stream);
+  return launch_lanes<T, kTeam, 8>(launch, multiprocessors, clusters, stream);
+}
+
+}  // namespace
+
+Status launch_decode_attention(const AttentionLaunch& launch, DType kv_type, int multiprocessors, bool clusters,
+                               cudaStream_t stream) {
+  return with_float_type(kv_type, [&](auto type) -> Status {
+    using T = typename decltype(type)::type;
+    if (launch.head_dim <= 32) return launch_team<T, 4>(launch, multiprocessors, clusters, stream);
+    if (launch.head_dim <= 64) return launch_team<T, 8>(launch, multiprocessors, clusters, stream);
+    if (launch.head_dim <= 128) return launch_team<T, 16>(launch, multiprocessors, clusters, stream);
+    return launch_team<T, 32>(launch, multiprocessors, clusters, stream);
+  });
+}
+
+}  // namespace fovea

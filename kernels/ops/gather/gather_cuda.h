@@ -1,0 +1,15 @@
+#pragma once
+// The GPU's part of gather.h; arguments were checked. Builds with CUDA alone.
+
+#include "kernels/ops/gather/gather.h"
+
+namespace fovea {
+
+/// `rows` lies on the device.
+Status gather_rows_cuda(Context& context, ConstTensorView from, const std::int32_t* rows,
+                        TensorView to);
+Status merge_rows_cuda(Context& context, ConstTensorView from, std::span<const std::int32_t> offsets,
+                       std::span<const std::int32_t> sources, std::span<const float> weights,
+                       TensorView to);
+
+}  // namespace fovea

@@ -1,0 +1,31 @@
+// Builds without CUDA have no device to which these could belong.
+
+#include "kernels/ops/kv_append/kv_append.h"
+
+#ifndef FOVEA_WITH_CUDA
+
+namespace fovea {
+namespace {
+
+Error no_device() {
+  return make_error(ErrorCode::internal, "pages on a GPU in a build without CUDA");
+}
+
+}  // namespace
+
+Status append_rows(Context&, const KvTable&, std::int32_t, std::span<std::byte* const>,
+                   std::span<std::byte* const>, ConstTensorView, ConstTensorView) {
+  return no_device();
+}
+
+Status write_last_row(Context&, const KvTable&, ConstTensorView, ConstTensorView) {
+  return no_device();
+}
+
+Status increase(Context&, TensorView, std::int32_t) {
+  return no_device();
+}
+
+}  // namespace fovea
+
+#endif

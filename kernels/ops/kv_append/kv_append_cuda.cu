@@ -1,0 +1,157 @@
+#include "kernels/ops/kv_append/kv_append.h"
+
+#include <algorithm>
+#include <string>
+
+#include "kernels/cuda/element.cuh"
+#include "kernels/cuda/runtime.h"
+#include "kernels/ops/common/checks.h"
+
+namespace fovea {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr std::size_t kPagesAtOnce = 64;
+
+/// Page addresses travel as parameters of the kernel that enters them into the table.
+struct Pages {
+  std::byte* keys[kPagesAtOnce];
+  std::byte* values[kPagesAtOnce];
+};
+
+template <class From>
+struct Source {
+  const From* data;
+  std::int64_t stride;
+};
+
+/// A row's numbers, spread over its heads.
+template <class From, class To>
+__device__ void write_row(const From* from, To* page, int slot, int page_tokens, int head_dim,
+                          int width) {
+  for (int i = threadIdx.x; i < width; i += kThreads) {
+    const int head = i / head_dim, channel = i - head * head_dim;
+    page[(static_cast<std::int64_t>(head) * page_tokens + slot) * head_dim + channel] =
+        store_float<To>(load_float(from[i]));
+  }
+}
+
+template <class From, class To>
+__global__ __launch_bounds__(kThreads) void append_kernel(Source<From> keys, Source<From> values,
+                                                          Pages pages, int page_count,
+                                                          KvTable table, int length, int tokens,
+                                                          int head_dim, int width) {
+  const int token = blockIdx.x;
+  const int first_page = length / table.page_tokens;
+  const int page = (length + token) / table.page_tokens - first_page;
+  const int slot = (length + token) % table.page_tokens;
+  if (blockIdx.y == 0) {
+    write_row(keys.data + token * keys.stride, reinterpret_cast<To*>(pages.keys[page]), slot,
+              table.page_tokens, head_dim, width);
+  } else {
+    write_row(values.data + token * values.stride, reinterpret_cast<To*>(pages.values[page]), slot,
+              table.page_tokens, head_dim, width);
+  }
+  if (token != 0 || blockIdx.y != 0) return;
+  for (int i = threadIdx.x; i < page_count; i += kThreads) {
+    table.key_pages[first_page + i] = pages.keys[i];
+    table.value_pages[first_page + i] = pages.values[i];
+  }
+  if (threadIdx.x == 0) *table.length = length + tokens;
+}
+
+template <class From, class To>
+__global__ __launch_bounds__(kThreads) void last_row_kernel(const From* key, const From* value,
+                                                            KvTable table, int head_dim,
+                                                            int width) {
+  const int token = *table.length - 1;
+  const int page = token / table.page_tokens, slot = token % table.page_tokens;
+  const std::byte* target = (blockIdx.x == 0 ? table.key_pages : table.value_pages)[page];
+  write_row(blockIdx.x == 0 ? key : value, reinterpret_cast<To*>(const_cast<std::byte*>(target)),
+            slot, table.page_tokens, head_dim, width);
+}
+
+__global__ void increase_kernel(std::int32_t* numbers, int count, std::int32_t by) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < count) numbers[i] += by;
+}
+
+Status check_rows(const Context& context, ConstTensorView keys, ConstTensorView values) {
+  FOVEA_CHECK(check_activation_shape(context, "kv keys", keys, keys.shape));
+  FOVEA_CHECK(check_activation_shape(context, "kv values", values, keys.shape));
+  if (keys.shape.rank() == 3 && keys.dtype == values.dtype) return {};
+  return make_error(ErrorCode::usage,
+                    "keys and values are [tokens, kv_heads, head_dim] of one type")
+      .in_field("kv keys");
+}
+
+/// action(From, To) for the types of the rows and the pages.
+template <class Action>
+Status with_types(DType rows, DType pages, Action&& action) {
+  return with_float_type(rows, [&](auto from) {
+    return with_float_type(pages, [&](auto to) { return action(from, to); });
+  });
+}
+
+}  // namespace
+
+Status append_rows(Context& context, const KvTable& table, std::int32_t length,
+                   std::span<std::byte* const> key_pages, std::span<std::byte* const> value_pages,
+                   ConstTensorView keys, ConstTensorView values) {
+  FOVEA_CHECK(check_rows(context, keys, values));
+  const auto head_dim = static_cast<int>(keys.shape[2]);
+  const auto width = static_cast<int>(keys.inner_elements());
+  for (std::int64_t done = 0; done < keys.rows();) {
+    const auto here_length = static_cast<std::int32_t>(length + done);
+    const auto first =
+        static_cast<std::size_t>(here_length / table.page_tokens - length / table.page_tokens);
+    const std::size_t count = std::min(kPagesAtOnce, key_pages.size() - first);
+    const std::int64_t room =
+        static_cast<std::int64_t>(count) * table.page_tokens - here_length % table.page_tokens;
+    const std::int64_t tokens = std::min(keys.rows() - done, room);
+    Pages pages{};
+    std::copy_n(key_pages.begin() + static_cast<std::ptrdiff_t>(first), count, pages.keys);
+    std::copy_n(value_pages.begin() + static_cast<std::ptrdiff_t>(first), count, pages.values);
+    const ConstTensorView key_part = keys.slice(done, tokens),
+                          value_part = values.slice(done, tokens);
+    FOVEA_CHECK(with_types(keys.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
+      using From = typename decltype(from_type)::type;
+      using To = typename decltype(to_type)::type;
+      append_kernel<From, To>
+          <<<dim3(static_cast<unsigned>(tokens), 2), kThreads, 0, stream_of(context)>>>(
+              Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
+              Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride},
+              pages, static_cast<int>(count), table, here_length, static_cast<int>(tokens),
+              head_dim, width);
+      FOVEA_LAUNCH_CHECK("append_rows");
+      return {};
+    }));
+    done += tokens;
+  }
+  return {};
+}
+
+Status write_last_row(Context& context, const KvTable& table, ConstTensorView key,
+                      ConstTensorView value) {
+  FOVEA_CHECK(check_rows(context, key, value));
+  return with_types(key.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
+    using From = typename decltype(from_type)::type;
+    using To = typename decltype(to_type)::type;
+    last_row_kernel<From, To><<<2, kThreads, 0, stream_of(context)>>>(
+        reinterpret_cast<const From*>(key.data), reinterpret_cast<const From*>(value.data), table,
+        static_cast<int>(key.shape[2]), static_cast<int>(key.inner_elements()));
+    FOVEA_LAUNCH_CHECK("write_last_row");
+    return {};
+  });
+}
+
+Status increase(Context& context, TensorView numbers, std::int32_t by) {
+  const auto count = static_cast<int>(numbers.shape.elements());
+  if (count == 0) return {};
+  increase_kernel<<<(count + 127) / 128, 128, 0, stream_of(context)>>>(numbers.as<std::int32_t>(),
+                                                                       count, by);
+  FOVEA_LAUNCH_CHECK("increase");
+  return {};
+}
+
+}  // namespace fovea

@@ -1,0 +1,24 @@
+#pragma once
+// Moving parts of blocks: columns out, rows back in, and the place of the largest number.
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/context.h"
+
+namespace fovea {
+
+/// to[h, i] = from[h, columns[i]]. from: f32 [n, width]; to: f32 [n, columns]. Errors: usage.
+Status gather_columns(Context& context, ConstTensorView from, std::span<const std::int32_t> columns,
+                      TensorView to);
+
+/// to[rows[i]] = from[i], all f32 and [., width]; `rows` repeat none. Errors: usage.
+Status scatter_rows(Context& context, ConstTensorView from, std::span<const std::int32_t> rows,
+                    TensorView to);
+
+/// The index of the largest of f32 [n] or [1, n], the first among equals, for the host. Errors:
+/// internal where a number is NaN or plus infinity, or all are minus infinity; as a sampler would
+/// refuse them.
+Result<std::int32_t> largest_index(Context& context, ConstTensorView values);
+
+}  // namespace fovea

@@ -1,0 +1,102 @@
+#include "kernels/ops/rows/rows_cuda.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/copy.h"
+#include "kernels/cuda/runtime.h"
+
+namespace fovea {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kArgThreads = 1024;
+
+__global__ void gather_columns_kernel(const float* from, std::int64_t from_stride,
+                                      const std::int32_t* columns, int count, float* to,
+                                      std::int64_t to_stride) {
+  const int i = blockIdx.x * kThreads + threadIdx.x;
+  if (i < count) to[blockIdx.y * to_stride + i] = from[blockIdx.y * from_stride + columns[i]];
+}
+
+__global__ void scatter_rows_kernel(const float* from, std::int64_t from_stride,
+                                    const std::int32_t* rows, float* to, std::int64_t to_stride,
+                                    int width) {
+  const float* source = from + blockIdx.x * from_stride;
+  float* target = to + rows[blockIdx.x] * to_stride;
+  for (int i = threadIdx.x; i < width; i += kThreads) target[i] = source[i];
+}
+
+/// A number and its index as one integer that compares as they do: larger numbers first, then lower
+/// indices. NaN and plus infinity end above every number.
+__device__ unsigned long long ordered(float value, int index) {
+  unsigned bits = __float_as_uint(value);
+  bits = isnan(value) ? 0xffffffffu : (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
+  return (static_cast<unsigned long long>(bits) << 32) |
+         (0xffffffffu - static_cast<unsigned>(index));
+}
+
+/// One block: a vocabulary is read in a few microseconds.
+__global__ __launch_bounds__(kArgThreads) void largest_index_kernel(const float* values, int count,
+                                                                    std::int32_t* index) {
+  __shared__ unsigned long long partial[kArgThreads / 32];
+  unsigned long long best = 0;
+  for (int i = threadIdx.x; i < count; i += kArgThreads) best = max(best, ordered(values[i], i));
+#pragma unroll
+  for (int offset = 16; offset > 0; offset /= 2)
+    best = max(best, __shfl_xor_sync(0xffffffffu, best, offset));
+  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = best;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < kArgThreads / 32; ++i) best = max(best, partial[i]);
+  const int found = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
+  const float value = values[found];
+  *index = isnan(value) || isinf(value) ? -1 : found;
+}
+
+}  // namespace
+
+Status gather_columns_cuda(Context& context, ConstTensorView from,
+                           std::span<const std::int32_t> columns, TensorView to) {
+  if (to.shape.elements() == 0) return {};
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const std::int32_t* const here, upload(context, columns));
+  const auto count = static_cast<int>(columns.size());
+  gather_columns_kernel<<<dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads),
+                               static_cast<unsigned>(from.rows())),
+                          kThreads, 0, stream_of(context)>>>(
+      from.as<float>(), from.row_stride, here, count, to.as<float>(), to.row_stride);
+  FOVEA_LAUNCH_CHECK("gather_columns");
+  return {};
+}
+
+Status scatter_rows_cuda(Context& context, ConstTensorView from, std::span<const std::int32_t> rows,
+                         TensorView to) {
+  if (from.shape.elements() == 0) return {};
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const std::int32_t* const here, upload(context, rows));
+  scatter_rows_kernel<<<static_cast<unsigned>(rows.size()), kThreads, 0, stream_of(context)>>>(
+      from.as<float>(), from.row_stride, here, to.as<float>(), to.row_stride,
+      static_cast<int>(to.shape[1]));
+  FOVEA_LAUNCH_CHECK("scatter_rows");
+  return {};
+}
+
+Status largest_index_to(Context& context, ConstTensorView values, TensorView index) {
+  largest_index_kernel<<<1, kArgThreads, 0, stream_of(context)>>>(
+      values.as<float>(), static_cast<int>(values.shape.elements()), index.as<std::int32_t>());
+  FOVEA_LAUNCH_CHECK("largest_index");
+  return {};
+}
+
+Result<std::int32_t> largest_index_cuda(Context& context, ConstTensorView values) {
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView index, context.workspace.take({1}, DType::i32));
+  FOVEA_CHECK(largest_index_to(context, values, index));
+  std::int32_t found = -1;
+  FOVEA_CHECK(
+      copy(context, index, TensorView(reinterpret_cast<std::byte*>(&found), DType::i32, {1})));
+  return found;
+}
+
+}  // namespace fovea
