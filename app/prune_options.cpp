@@ -69,9 +69,14 @@ Status set_keep(PruneSetting& setting, const std::string& value) {
 Status set_budget(PruneSetting& setting, const std::string& value) {
   double budget = 0;
   if (!read_number(value, budget) || !(budget >= 0 && budget <= kMaxTokens)) {
-    return bad_value("the mean number of visual tokens entering each layer", value);
+    return bad_value(
+        "the mean number of visual tokens entering each layer, or a share of the prompt's with a "
+        "point, such as 288 or 0.5",
+        value);
   }
   setting.request.schedule.budget = budget;
+  setting.request.schedule.budget_is_share =
+      value.find('.') != std::string::npos && budget <= 1;
   return {};
 }
 
@@ -178,7 +183,9 @@ constexpr std::array<Key, 11> kKeys{{
     {"keep", "--prune-", "LIST", "Visual tokens kept at each cut: counts, or ratios such as 0.35",
      set_keep},
     {"budget", "--prune-", "N",
-     "Solve the counts for a mean of N visual tokens entering each layer", set_budget},
+     "Solve the counts for a mean of N visual tokens entering each layer; 0.5 is half of each "
+     "prompt's",
+     set_budget},
     {"positions", "--prune-", "MODE",
      "Positions after a cut: original or compact (default: the method's own)", set_positions},
     {"seed", "--prune-", "N", "Seed of methods that draw by lot (default 0)", set_seed},
