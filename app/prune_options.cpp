@@ -2,214 +2,16 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <set>
 
 #include "app/option_checks.h"
+#include "app/prune_keys.h"
 #include "app/text.h"
 
 namespace fovea::app {
 namespace {
 
-constexpr int kMaxLayer = 9999;
-constexpr double kMaxTokens = 1e6;
-
-// ---- Values of keys ----------------------------------------------------------------------------
-
-template <class Number>
-bool read_number(const std::string& text, Number& value) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size();
-}
-
-Error bad_value(const std::string& wanted, const std::string& value) {
-  return make_error(ErrorCode::usage, format("must be %s, got %.60s", wanted.c_str(),
-                                             value.empty() ? "nothing" : value.c_str()));
-}
-
-/// Lists are written with commas, or with plus signs where a comma already divides settings.
-constexpr const char* kListDividers = ",+";
-
-Status set_preset(PruneSetting& setting, const std::string& value) {
-  if (value.empty()) return bad_value("the name of one of the method's presets", value);
-  setting.request.schedule.preset = value;
-  return {};
-}
-
-Status set_layers(PruneSetting& setting, const std::string& value) {
-  std::vector<int> layers;
-  for (const std::string& item : divided(value, kListDividers)) {
-    int layer = -1;
-    if (!read_number(item, layer) || layer < 0 || layer > kMaxLayer) {
-      return bad_value("layer numbers from 0 on, such as 1,3", value);
-    }
-    layers.push_back(layer);
-  }
-  setting.request.schedule.layers = std::move(layers);
-  return {};
-}
-
-Status set_keep(PruneSetting& setting, const std::string& value) {
-  std::vector<KeepCount> counts;
-  for (const std::string& item : divided(value, kListDividers)) {
-    KeepCount count;
-    count.is_ratio = item.find('.') != std::string::npos;
-    const double most = count.is_ratio ? 1.0 : kMaxTokens;
-    const bool plain = item.find_first_not_of("0123456789.") == std::string::npos;
-    if (!plain || !read_number(item, count.value) || !(count.value <= most)) {
-      return bad_value("counts of tokens kept, or ratios with a point, such as 200,50 or 0.35",
-                       value);
-    }
-    counts.push_back(count);
-  }
-  setting.request.schedule.keep = std::move(counts);
-  return {};
-}
-
-Status set_budget(PruneSetting& setting, const std::string& value) {
-  double budget = 0;
-  if (!read_number(value, budget) || !(budget >= 0 && budget <= kMaxTokens)) {
-    return bad_value("the mean number of visual tokens entering each layer", value);
-  }
-  setting.request.schedule.budget = budget;
-  return {};
-}
-
-Status set_positions(PruneSetting& setting, const std::string& value) {
-  if (value != "original" && value != "compact") return bad_value("original or compact", value);
-  setting.positions = value == "compact" ? PositionMode::compact : PositionMode::original;
-  return {};
-}
-
-Status set_seed(PruneSetting& setting, const std::string& value) {
-  if (!read_number(value, setting.request.seed)) {
-    return bad_value("a whole number of at most 64 bits", value);
-  }
-  return {};
-}
-
-Status set_config(PruneSetting& setting, const std::string& value) {
-  if (value.empty()) return bad_value("the path of a file", value);
-  setting.request.config = value;
-  return {};
-}
-
-Status set_debias(PruneSetting& setting, const std::string& value) {
-  const auto weights = IndexWeights::parse(value);
-  if (weights) {
-    setting.debias.request.weights = *weights;
-    return {};
-  }
-  // One message holds all there is to say: those of options have no other parts.
-  const Error& error = weights.error();
-  return make_error(ErrorCode::usage, "is not usable: " + error.message +
-                                          (error.file.empty() ? "" : " (file " + error.file + ")") +
-                                          (error.remedy.empty() ? "" : ". " + error.remedy));
-}
-
-Status set_debias_padding(PruneSetting& setting, const std::string& value) {
-  setting.debias.padding_said = true;
-  setting.debias.request.padding_theta.reset();
-  if (value == "off") return {};
-  double theta = 0;
-  if (!read_number(value, theta) || !(theta >= 0 && theta < 1)) {
-    return bad_value("off, or the share of a cell from 0 to below 1 that may be padding", value);
-  }
-  setting.debias.request.padding_theta = theta;
-  return {};
-}
-
-Status set_debias_stages(PruneSetting& setting, const std::string& value) {
-  if (value != "first" && value != "all") return bad_value("first or all", value);
-  setting.debias.stages_said = true;
-  setting.debias.request.stages = value == "all" ? AdjustedStages::all : AdjustedStages::first;
-  return {};
-}
-
-/// A method of the vision tower, or nothing when the name is none. Errors: those of its choices.
-Result<std::optional<MethodRequest>> read_tower_method(const std::string& written) {
-  MethodRequest request;
-  request.name = written.substr(0, written.find(':'));
-  if (find_method(request.name) == nullptr) return std::optional<MethodRequest>();
-  FOVEA_TRY(const auto policy, make_policy(request));
-  if (!policy->in_vision_tower()) return std::optional<MethodRequest>();
-  FOVEA_TRY(PruneSetting own, read_prune_setting(written, {}));
-  if (own.positions || own.tower) {
-    return make_error(ErrorCode::usage, "takes no positions and no vit-prune of its own");
-  }
-  return std::optional<MethodRequest>(std::move(own.request));
-}
-
-/// Inside a setting that ":" already divides, "@" divides the tower's.
-Status set_vit_prune(PruneSetting& setting, const std::string& value) {
-  setting.tower.reset();
-  if (value == "none") return {};
-  std::string written = value;
-  std::replace(written.begin(), written.end(), '@', ':');
-  FOVEA_TRY(auto method, read_tower_method(written));
-  if (method) {
-    setting.tower = TowerChoice{value, std::move(*method)};
-    return {};
-  }
-  auto between_blocks = read_vit_prune_setting(written);
-  if (!between_blocks) {
-    return make_error(ErrorCode::usage, "is not usable: " + between_blocks.error().message + ". " +
-                                            between_blocks.error().remedy + " (or visionzip)");
-  }
-  setting.tower = TowerChoice{value, std::move(*between_blocks)};
-  return {};
-}
-
-/// What a setting may say beside its method's own options; also declares the option of that name.
-struct Key {
-  const char* name;
-  const char* prefix;  // of the option: "--prune-" or "--"
-  const char* type;
-  const char* help;
-  Status (*set)(PruneSetting& setting, const std::string& value);
-
-  std::string option() const { return std::string(prefix) + name; }
-};
-constexpr std::array<Key, 11> kKeys{{
-    {"preset", "--prune-", "NAME",
-     "Layers and counts as published, moved to this model's depth and tokens", set_preset},
-    {"layers", "--prune-", "LIST", "Layers at which the method cuts, counted from 0, such as 1,3",
-     set_layers},
-    {"keep", "--prune-", "LIST", "Visual tokens kept at each cut: counts, or ratios such as 0.35",
-     set_keep},
-    {"budget", "--prune-", "N",
-     "Solve the counts for a mean of N visual tokens entering each layer", set_budget},
-    {"positions", "--prune-", "MODE",
-     "Positions after a cut: original or compact (default: the method's own)", set_positions},
-    {"seed", "--prune-", "N", "Seed of methods that draw by lot (default 0)", set_seed},
-    {"config", "--prune-", "FILE",
-     "Calibration file of a method that reads one: a schedule (adaptinfer), a recipe (fitprune), "
-     "an "
-     "exit threshold (sgl)",
-     set_config},
-    {"debias", "--", "WEIGHTS",
-     "Take the trend by index out of the scores: sigma of exp(-sigma i/(L-1)), a FILE.json of "
-     "`calibrate debias`, a FILE.npy of L weights, or published ones (fastv, gqa/himap, ...)",
-     set_debias},
-    {"debias-padding", "--", "SHARE",
-     "Scores of cells with more padding count as 0: off, or a share of the cell (default: off, and "
-     "with --debias as published for the method)",
-     set_debias_padding},
-    {"debias-stages", "--", "WHICH", "Debias the first cut (default) or all", set_debias_stages},
-    {"vit-prune", "--", "SETTING",
-     "Prune in the vision tower too: visionzip, or between its blocks adaptive, topk, random or "
-     "tome, with choices as --prune takes them (adaptive:thresholds=T.json, calibrated and scaled "
-     "to the number of patches, not trained; topk:keep=0.8+0.6+0.4; tome:keep=0.5)",
-     set_vit_prune},
-}};
-
 // ---- Settings ----------------------------------------------------------------------------------
-
-const Key* find_key(const std::string& name) {
-  const auto found =
-      std::find_if(kKeys.begin(), kKeys.end(), [&](const Key& key) { return name == key.name; });
-  return found == kKeys.end() ? nullptr : &*found;
-}
 
 /// Keys that mean something without a method of the decoder.
 bool is_of_tower(const std::string& key) {
@@ -237,7 +39,7 @@ Error unknown_method(const std::string& name) {
 
 Error unknown_key(const Method& method, const std::string& name) {
   std::vector<std::string> known;
-  for (const Key& key : kKeys) known.emplace_back(key.name);
+  for (const PruneKey& key : prune_keys()) known.emplace_back(key.name);
   for (const MethodOption& option : method.options) known.emplace_back(option.name);
   return make_error(ErrorCode::usage,
                     format("%s has no option \"%.60s\"", method.name, name.c_str()))
@@ -292,7 +94,7 @@ std::pair<std::string, std::string> key_and_value(const std::string& text) {
 }  // namespace
 
 Status set_prune_key(PruneSetting& setting, const std::string& key, const std::string& value) {
-  FOVEA_CHECK(find_key(key)->set(setting, value));
+  FOVEA_CHECK(find_prune_key(key)->set(setting, value));
   setting.choices[key] = value;
   return {};
 }
@@ -320,7 +122,8 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
       return make_error(ErrorCode::usage, "\"none\" takes vit-prune and positions alone")
           .in_field("--prune");
     }
-    if (find_key(key) == nullptr && !has_option(*method, key)) return unknown_key(*method, key);
+    if (find_prune_key(key) == nullptr && !has_option(*method, key))
+      return unknown_key(*method, key);
   }
   for (const auto& [key, value] : options.shared) {
     const bool applies = method != nullptr || is_of_tower(key);
@@ -330,7 +133,7 @@ Result<PruneSetting> read_prune_setting(const std::string& written, const PruneO
     if (method != nullptr && has_option(*method, key)) own.emplace(key, value);
   }
   for (const auto& [key, value] : own) {
-    if (find_key(key) == nullptr) {
+    if (find_prune_key(key) == nullptr) {
       setting.request.options[key] = value;
       setting.choices[key] = value;
     } else if (const Status set = set_prune_key(setting, key, value); !set) {
@@ -357,14 +160,14 @@ std::vector<std::string> expanded(const std::string& written, const PruneOptions
         return key_and_value(text).first == key;
       });
       if (part == parts.end() && parts.front() != "none" && shared != options.shared.end() &&
-          divided(shared->second, kListDividers).size() > 1) {
+          divided(shared->second, kPruneListDividers).size() > 1) {
         part = parts.insert(part, key + "=" + shared->second);
       }
       if (part == parts.end()) {
         next.push_back(setting);
         continue;
       }
-      for (const std::string& value : divided(key_and_value(*part).second, kListDividers)) {
+      for (const std::string& value : divided(key_and_value(*part).second, kPruneListDividers)) {
         *part = key + "=" + value;
         std::string one;
         for (const std::string& text : parts) one += (one.empty() ? "" : ":") + text;
@@ -449,7 +252,7 @@ Status read_prune_settings(PruneOptions& options) {
       continue;
     }
     return make_error(ErrorCode::usage, "nothing is pruned that this could apply to")
-        .in_field(find_key(key)->option())
+        .in_field(find_prune_key(key)->option())
         .with_remedy("Name a method with --prune");
   }
   for (const auto& [key, value] : options.method_options) {
@@ -507,7 +310,7 @@ void add_prune_options(CLI::App& command, PruneOptions& options) {
   prune->allow_extra_args(false)->group(group)->type_name("SETTING");
   if (!options.several) prune->expected(1);
 
-  for (const Key& key : kKeys) {
+  for (const PruneKey& key : prune_keys()) {
     const bool lists = options.several && std::string(key.name) == "budget";
     command
         .add_option_function<std::string>(
@@ -520,7 +323,7 @@ void add_prune_options(CLI::App& command, PruneOptions& options) {
             [set = key.set, lists](std::string& value) -> std::string {
               PruneSetting scratch;
               for (const std::string& one :
-                   lists ? divided(value, kListDividers) : std::vector<std::string>{value}) {
+                   lists ? divided(value, kPruneListDividers) : std::vector<std::string>{value}) {
                 if (const Status status = set(scratch, one); !status) return status.error().message;
               }
               return "";

@@ -71,7 +71,9 @@ std::string schedule_source(const PruneSetting& setting) {
                                      : " with counts of its own";
   }
   if (schedule.budget) {
-    text += format(" solved for a mean of %g tokens entering a layer", *schedule.budget);
+    text += schedule.budget_is_share
+                ? format(" solved for a mean of %g of the tokens entering a layer", *schedule.budget)
+                : format(" solved for a mean of %g tokens entering a layer", *schedule.budget);
   }
   return text;
 }

@@ -120,7 +120,9 @@ Result<std::vector<ScheduleStage>> solve_budget(std::vector<ScheduleStage> stage
                                             "with cuts at this method's layers it lies between " +
                                             number(lowest) + " and " + std::to_string(visual))
         .in_field("--prune-budget")
-        .with_remedy("Choose another budget, or earlier layers with --prune-layers");
+        .with_remedy(
+            "Choose another budget, a share of each prompt's tokens such as 0.5, or earlier layers "
+            "with --prune-layers");
   }
   double low = 0, high = 1;
   while (mean_at(high) < budget && high < 1e6) high *= 2;
@@ -188,7 +190,8 @@ Result<std::vector<ScheduleStage>> apply_request(const ScheduleRequest& request,
   }
   FOVEA_CHECK(check_stages(stages, layers, visual));
   if (request.budget) {
-    FOVEA_TRY(stages, solve_budget(std::move(stages), side, layers, visual, *request.budget, left));
+    FOVEA_TRY(stages, solve_budget(std::move(stages), side, layers, visual,
+                                   request.budget_tokens(visual), left));
   }
   std::int64_t present = visual;
   std::vector<ScheduleStage> effective;

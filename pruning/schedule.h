@@ -64,7 +64,13 @@ struct ScheduleRequest {
   std::string preset;
   std::vector<int> layers;
   std::vector<KeepCount> keep;
-  std::optional<double> budget;
+  std::optional<double> budget;  // mean of visual tokens entering each layer
+  bool budget_is_share = false;  // of the prompt's visual tokens
+
+  /// Precondition: there is a budget.
+  double budget_tokens(std::int64_t visual) const {
+    return budget_is_share ? *budget * static_cast<double>(visual) : *budget;
+  }
 };
 
 /// Checks order (layers rise, counts do not) and bounds, drops stages that would keep everything.

@@ -110,6 +110,7 @@ Result<Control> read_control(const std::string& written) {
   }
   if (!layers.empty()) control.layer = layers.front();
   control.budget = setting.request.schedule.budget;
+  control.budget_is_share = setting.request.schedule.budget_is_share;
   if (control.budget && !layers.empty() && control.kind == Control::Kind::no_visual) {
     return make_error(ErrorCode::usage, "no-visual reaches a budget by the layer of its cut")
         .in_field("--control")
@@ -121,11 +122,16 @@ Result<Control> read_control(const std::string& written) {
 
 namespace {
 
+double budget_tokens(const Control& control, const ControlPrompt& prompt) {
+  return *control.budget *
+         (control.budget_is_share ? static_cast<double>(prompt.visual) : 1.0);
+}
+
 /// Tokens kept before the control's layer for a mean of its budget entering each layer.
 Result<std::int64_t> kept_for_budget(const Control& control, const ControlPrompt& prompt) {
   const double before = static_cast<double>(control.layer) * static_cast<double>(prompt.visual);
   const double behind = prompt.layers - control.layer;
-  const double wanted = *control.budget * prompt.layers - before;
+  const double wanted = budget_tokens(control, prompt) * prompt.layers - before;
   const double kept = behind > 0 ? std::round(wanted / behind) : -1;
   if (!(kept >= 0) || kept > static_cast<double>(prompt.visual)) {
     return make_error(
@@ -176,7 +182,8 @@ Result<std::optional<PruneSetup>> control_setup(const Control& control, const Ev
     int layer = control.layer;
     if (control.budget && prompt.visual > 0) {
       layer = static_cast<int>(
-          std::lround(*control.budget / static_cast<double>(prompt.visual) * prompt.layers));
+          std::lround(budget_tokens(control, prompt) /
+                                           static_cast<double>(prompt.visual) * prompt.layers));
     }
     // Behind the last layer nothing is left to cut.
     if (layer < prompt.layers || !control.budget) cut({}, GivenTokens::Named::kept, layer);

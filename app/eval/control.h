@@ -25,6 +25,7 @@ struct Control {
   /// Mean number of visual tokens that enter a layer. Beside the evidence (or in its absence) as
   /// many others are drawn by lot, or of the evidence as many as fit; no_visual cuts so much later.
   std::optional<double> budget;
+  bool budget_is_share = false;  // of the prompt's visual tokens
   std::optional<PositionMode> positions;  // none: original
 };
 

@@ -49,7 +49,7 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
           "Ask also: majority (the most frequent answer to such questions, no model), "
           "shuffled (another question's picture), no-visual (no visual token), "
           "evidence-only, drop-evidence (only, or all but, the tokens that hold the "
-          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N "
+          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N (or a share) "
           "leave a mean of N tokens entering a layer (the evidence and others by lot, others "
           "by lot, a later cut); may be given several times")
       ->allow_extra_args(false)

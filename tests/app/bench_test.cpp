@@ -34,6 +34,11 @@ TEST(Bench, pruned_runs_stand_beside_the_unpruned_one) {
     EXPECT_GT(at(run, {"floor", "prefill_ms"}).as_double(), 0.0);
     EXPECT_GT(at(run, {"floor", "decode_ms_per_token"}).as_double(), 0.0);
   }
+  EXPECT_EQ(at(runs[0], {"select_ms"}).as_double(), 0.0) << "nothing is scored";
+  for (const std::size_t pruned : {1U, 2U}) {
+    EXPECT_GT(at(runs[pruned], {"select_ms"}).as_double(), 0.0);
+    EXPECT_LT(at(runs[pruned], {"select_share"}).as_double(), 1.0);
+  }
 }
 
 TEST(Bench, settings_that_bench_cannot_time_are_refused) {

@@ -90,6 +90,7 @@ TEST(EvalControl, a_budget_fills_the_evidence_up_with_others_drawn_by_lot) {
   EXPECT_EQ(kept_by("evidence-only:budget=2", item).size(), 2U) << "part of the evidence";
   // Before layer 3 of 12, 25 of the mean are spent; 75 x 20 / 100 more come from 20 tokens.
   EXPECT_EQ(kept_by("evidence-only:layers=3:budget=40", item).size(), 20U);
+  EXPECT_EQ(kept_by("evidence-only:budget=0.5", item).size(), 50U) << "a share of the prompt's";
   EXPECT_FALSE(control_setup(*read_control("evidence-only:layers=6:budget=40"), item, {100, 12}));
 }
 

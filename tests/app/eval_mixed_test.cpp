@@ -70,6 +70,21 @@ TEST_F(EvalMixed, evidence_runs_on_over_the_frames_and_must_lie_in_them) {
   EXPECT_EQ(at(controls[1], {"evidence_kept"}).as_double(), 1);
 }
 
+TEST_F(EvalMixed, a_budget_may_be_a_share_of_each_prompts_tokens) {
+  const CommandResult result =
+      eval({"--limit", "3", "--prune", "fastv:budget=0.5", "--prune", "uniform:budget=0.25",
+            "--control", "no-visual:budget=0.5"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Json json = json_of(result);
+  const auto runs = at(json, {"runs"}).as_array(), controls = at(json, {"controls"}).as_array();
+  EXPECT_NEAR(at(runs[0], {"entering_mean"}).as_double(), (288 + 3 * 288) / 2.0, 1);
+  EXPECT_NEAR(at(runs[1], {"entering_mean"}).as_double(), (144 + 3 * 144) / 2.0, 1);
+  EXPECT_NEAR(at(controls[0], {"entering_mean"}).as_double(), (288 + 3 * 288) / 2.0, 1e-9);
+  const CommandResult refused = eval({"--limit", "3", "--prune", "fastv:budget=100"});
+  EXPECT_EQ(refused.exit_code, 2) << "three pictures cost more before the first cut";
+  EXPECT_NE(refused.err.find("0.5"), std::string::npos) << refused.err;
+}
+
 TEST_F(EvalMixed, seeds_of_one_setting_count_as_one) {
   const CommandResult result =
       eval({"--limit", "3", "--prune", "random:keep=100:seed=1+2+3", "--prune", "fastv",

@@ -1,0 +1,31 @@
+#pragma once
+// What a pruning setting may say beside its method's own options, key by key.
+
+#include <span>
+#include <string>
+
+#include "app/prune_options.h"
+
+namespace fovea::app {
+
+/// One key; also declares the option of that name.
+struct PruneKey {
+  const char* name;
+  const char* prefix;  // of the option: "--prune-" or "--"
+  const char* type;
+  const char* help;
+  /// Errors: usage, "must be ..., got ...".
+  Status (*set)(PruneSetting& setting, const std::string& value);
+
+  std::string option() const { return std::string(prefix) + name; }
+};
+
+/// In the order of --help.
+std::span<const PruneKey> prune_keys();
+/// Null for a name that no key has.
+const PruneKey* find_prune_key(const std::string& name);
+
+/// Lists are written with commas, or with plus signs where a comma already divides settings.
+inline constexpr const char* kPruneListDividers = ",+";
+
+}  // namespace fovea::app
