@@ -3,6 +3,7 @@
 #include <QApplication>
 #include <QCommandLineParser>
 #include <QElapsedTimer>
+#include <QIcon>
 #include <QTemporaryDir>
 #include <cstdio>
 #include <memory>
@@ -98,6 +99,7 @@ int main(int argc, char** argv) {
   QApplication::setApplicationName(QStringLiteral("fovea-gui"));
   QApplication::setApplicationVersion(QStringLiteral(FOVEA_VERSION));
   QApplication::setDesktopFileName(QStringLiteral("fovea-gui"));
+  QApplication::setWindowIcon(QIcon(QStringLiteral(":/fovea-gui.png")));
   const QTemporaryDir own;
   Settings settings =
       scripted ? Settings(own.filePath(QStringLiteral("settings.ini"))) : Settings();

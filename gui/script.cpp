@@ -4,6 +4,8 @@
 #include <QDir>
 #include <QDockWidget>
 #include <QFile>
+#include <QJsonDocument>
+#include <QJsonObject>
 #include <QTimer>
 #include <cstdio>
 #include <utility>
@@ -243,6 +245,12 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     window_.show_keys();
   } else if (is("shot")) {
     return shoot(rest);
+  } else if (is("answer")) {
+    const RunPtr& shown = view.run();
+    if (!shown) return wrong("there is no answer");
+    const QJsonObject said{{"question", shown->question}, {"answer", shown->text()}};
+    std::printf("%s\n", QJsonDocument(said).toJson(QJsonDocument::Compact).constData());
+    std::fflush(stdout);
   } else if (is("measure")) {
     std::printf("{\"ms_since_start\": %lld, \"resident_bytes\": %lld}\n",
                 static_cast<long long>(since_start_.elapsed()),

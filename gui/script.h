@@ -21,6 +21,7 @@
 //   zoom fit|width|FACTOR
 //   keys                         the page of shortcuts (the next shot is of it)
 //   shot NAME                    saves DIR/NAME.png
+//   answer                       prints question and answer on screen as one JSON object
 //   measure                      prints time since start and memory as one JSON object
 
 #include <QElapsedTimer>

@@ -6,7 +6,7 @@
 #   bash tests/run.sh --full   all of that, then for as long as it takes: parity with transformers on
 #                              fresh random checkpoints, every test under the sanitizers, longer
 #                              fuzzing, accuracy of both bundled models over assets/eval (written
-#                              to tests/results/), benchmarks
+#                              to tests/results/), benchmarks; the Debian package on a clean root
 #
 # Debian packages are installed only where some are missing (sudo only when not root). --full also
 # makes a Python environment in build/venv; PYTHON=... names one to use instead.
@@ -122,6 +122,7 @@ run_everything() {
     done
   done
   step "Every test under AddressSanitizer and UBSan" test_everything_sanitized
+  step "The Debian package on a clean root" bash tests/gui/deb_test.sh build/release build/full/deb
   for harness in build/debug/tests/fuzz/*_fuzz; do
     name=$(basename "$harness" _fuzz)
     step "Fuzzing $name" fuzz "$name"
@@ -140,7 +141,9 @@ run_everything() {
 
 emoji_world_fonts=(fonts-noto-color-emoji fonts-dejavu-core fonts-liberation2 fonts-roboto-slab fonts-comic-neue
   fonts-bebas-neue fonts-yanone-kaffeesatz)
-bash app/install_packages.sh libgtest-dev qt6-base-dev ${full:+python3-venv "${emoji_world_fonts[@]}"}
+packaging_tools=(debootstrap desktop-file-utils dpkg-dev file)
+bash app/install_packages.sh libgtest-dev qt6-base-dev \
+  ${full:+python3-venv "${emoji_world_fonts[@]}" "${packaging_tools[@]}"}
 build_release
 build_sanitized
 run_tests
