@@ -43,6 +43,7 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   budget_->setToolTip(tr("Visual tokens that enter each layer on average"));
   budget_->setAccessibleName(tr("Token budget"));
   compare_ = new QCheckBox(tr("Compare"));
+  compare_->setObjectName(QStringLiteral("compare"));
   compare_->setToolTip(tr("Ask without pruning, too, and show both side by side (C)"));
   follow_up_ = new QCheckBox(tr("Follow up"));
   follow_up_->setToolTip(tr("Go on after the last answer instead of starting anew"));
