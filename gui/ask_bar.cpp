@@ -5,6 +5,7 @@
 #include <QSignalBlocker>
 #include <QStringListModel>
 
+#include "gui/choice_box.h"
 #include "gui/icons.h"
 
 namespace fovea::gui {
@@ -26,7 +27,7 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   completer->setFilterMode(Qt::MatchContains);
   question_->setCompleter(completer);
 
-  method_ = new QComboBox;
+  method_ = new ChoiceBox;
   method_->setToolTip(tr("Which visual tokens survive: how the next question is pruned"));
   method_->setAccessibleName(tr("Pruning method"));
   method_->addItem(tr("No pruning"), QString());
@@ -89,7 +90,10 @@ void AskBar::act() {
 void AskBar::choose_prune() {
   PruneChoice choice = viewer_.prune();
   const QString method = method_->currentData().toString();
-  if (method != choice.method) choice.preset.clear();
+  if (method != choice.method) {
+    choice.preset.clear();
+    if (!takes_debias(method)) choice = choice.without_debias();
+  }
   choice.method = method;
   choice.budget.reset();
   if (budget_->value() > 0) choice.budget = budget_->value();

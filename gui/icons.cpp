@@ -70,6 +70,11 @@ QPainterPath strokes_of(Glyph glyph) {
       line(path, {{8, 12.2}, {12.2, 8}});
       line(path, {{9.6, 13.5}, {13.5, 9.6}});
       break;
+    case Glyph::tower:
+      path.addRoundedRect(2, 10.5, 12, 3, 1, 1);
+      path.addRoundedRect(3.5, 6.5, 9, 3, 1, 1);
+      path.addRoundedRect(5.5, 2.5, 5, 3, 1, 1);
+      break;
     case Glyph::compare:
       path.addRoundedRect(1.8, 3, 5.2, 10, 1, 1);
       path.addRoundedRect(9, 3, 5.2, 10, 1, 1);

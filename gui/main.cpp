@@ -2,7 +2,6 @@
 
 #include <QApplication>
 #include <QCommandLineParser>
-#include <QElapsedTimer>
 #include <QIcon>
 #include <QTemporaryDir>
 #include <cstdio>
@@ -88,8 +87,6 @@ bool wants_screenshots(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  QElapsedTimer since_start;
-  since_start.start();
   // Screenshots need no screen, and neither read nor change what the user has set.
   const bool scripted = wants_screenshots(argc, argv);
   if (scripted && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
@@ -119,7 +116,7 @@ int main(int argc, char** argv) {
   }
   if (!scripted) return QApplication::exec();
 
-  Script script(window, options->screenshot, since_start);
+  Script script(window, options->screenshot);
   if (const auto loaded = script.load(options->script); !loaded) {
     return fail(loaded.error(), kExitUsage);
   }

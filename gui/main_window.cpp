@@ -19,6 +19,7 @@
 #include "gui/actions.h"
 #include "gui/export.h"
 #include "gui/keys_page.h"
+#include "gui/model_dialog.h"
 #include "gui/panels/panel_table.h"
 #include "gui/theme.h"
 #include "vlm/bundled.h"
@@ -116,6 +117,7 @@ MainWindow::MainWindow(Viewer& viewer, QWidget* parent) : QMainWindow(parent), v
     refresh_actions();
   });
   connect(&viewer_.view(), &ViewState::selection_changed, this, &MainWindow::refresh_actions);
+  connect(&viewer_.view(), &ViewState::painted_changed, this, &MainWindow::refresh_actions);
   connect(&viewer_.view(), &ViewState::display_changed, this, [this] {
     remember_display(viewer_.settings(), viewer_.view().display());
     refresh_actions();
@@ -210,14 +212,15 @@ void MainWindow::build_tool_bar() {
   add({"previous", "next"});
   add({"fit", "actual_size"});
   bar->setToolButtonStyle(Qt::ToolButtonIconOnly);
-  add({"overlay", "attention", "kept"});
+  add({"overlay", "attention", "kept", "encoder", "paint"});
   add({"compare"});
   bar->addAction(actions_[QStringLiteral("help")]);
-  for (const char* name : {"attention", "kept", "compare", "overlay"}) {
+  for (const char* name : {"attention", "kept", "encoder", "paint", "compare", "overlay"}) {
     auto* button = bar->widgetForAction(actions_[QString::fromLatin1(name)]);
     static_cast<QToolButton*>(button)->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
   }
   actions_[QStringLiteral("compare")]->setIconText(tr("Compare"));
+  actions_[QStringLiteral("paint")]->setIconText(tr("By hand"));
 }
 
 void MainWindow::build_panels() {
@@ -262,6 +265,8 @@ void MainWindow::refresh_actions() {
   check("overlay", state.overlay_visible());
   check("attention", state.lens() == Lens::attention);
   check("kept", state.lens() == Lens::kept);
+  check("encoder", state.lens() == Lens::encoder);
+  check("paint", state.painting());
   check("compare", viewer_.comparing());
   check("smooth", state.display().smooth);
   check("full_screen", isFullScreen());
@@ -277,6 +282,9 @@ void MainWindow::refresh_actions() {
   set("previous_stage", stages);
   set("next_stage", stages);
   set("ask_again", run && !viewer_.busy());
+  set("paint", run);
+  set("encoder", picture);
+  set("ask_painted", run && !viewer_.busy() && !state.painted().empty());
   set("forget", viewer_.history().rowCount() > 0 && !viewer_.busy());
   const bool several = viewer_.pictures().files().size() > 1;
   set("previous", several);
@@ -324,6 +332,10 @@ void MainWindow::open_folder() {
   if (!folder.isEmpty()) open_paths({folder});
 }
 
+void MainWindow::choose_model() {
+  (new ModelDialog(viewer_, this))->show();
+}
+
 QImage MainWindow::picture_of_view() {
   return panes_->grab().toImage();
 }
@@ -363,6 +375,8 @@ void MainWindow::escape() {
     notices_->dismiss();
   } else if (ask_bar_->question().hasFocus()) {
     main_pane_->strip().setFocus();
+  } else if (state.painting()) {
+    state.set_painting(false);
   } else if (state.patch() != ViewState::kNoPatch) {
     state.select_patch(ViewState::kNoPatch);
   } else {

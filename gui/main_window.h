@@ -40,6 +40,7 @@ class MainWindow : public QMainWindow {
   // What actions do.
   void open_files();
   void open_folder();
+  void choose_model();
   void export_view();
   void copy_view();
   void focus_question();

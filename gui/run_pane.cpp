@@ -112,8 +112,10 @@ RunPane::RunPane(Viewer& viewer, ViewTransform& transform, Side side, QWidget* p
     refresh_words();
   });
   connect(&state, &ViewState::display_changed, this, &RunPane::refresh_scene);
+  connect(&viewer_.encoder(), &EncoderReader::changed, this, &RunPane::refresh_scene);
   connect(&state, &ViewState::painted_changed, this, [this, &state] {
     view_->set_painting(state.painting() && side_ == Side::main, state.painted());
+    if (side_ == Side::main) refresh_scene();
   });
   connect(&viewer_, &Viewer::streamed_changed, this, &RunPane::refresh_words);
   connect(&viewer_.readings(), &Readings::changed, this, [this](int id) {
@@ -161,8 +163,19 @@ void RunPane::refresh_scene() {
   const RunPtr shown = run();
   ViewState& state = viewer_.view();
   OverlayScene scene;
-  if (shown) scene = compose(*shown, viewer_.picture_in(*shown), state, viewer_.readings());
-  bar_->setVisible(shown != nullptr && state.lens() != Lens::none);
+  const PicturePtr picture = viewer_.shown_picture();
+  const bool encoder = picture && state.lens() == Lens::encoder;
+  const bool painting = shown && state.painting() && side_ == Side::main;
+  if (painting) {
+    scene = compose_painting(*shown, viewer_.picture_in(*shown), state);
+  } else if (encoder) {
+    const EncoderMapsPtr maps = viewer_.encoder().maps(picture, state.encoder().rollout);
+    scene = compose_encoder(maps.get(), state, shown.get(),
+                            shown ? viewer_.picture_in(*shown) : 0);
+  } else if (shown) {
+    scene = compose(*shown, viewer_.picture_in(*shown), state, viewer_.readings());
+  }
+  bar_->setVisible(painting || encoder || (shown && state.lens() != Lens::none));
   bar_->show_scene(scene, state.display());
   view_->set_scene(std::move(scene));
   view_->set_overlay_visible(state.overlay_visible());

@@ -2,61 +2,23 @@
 
 #include <chrono>
 #include <cstdio>
-#include <fstream>
 #include <set>
 #include <utility>
 
+#include "vlm/model_memory.h"
 #include "vlm/random_weights.h"
 
 namespace fovea {
 
 namespace {
 
-// Above this, float32 weights crowd out everything else on an ordinary machine.
-constexpr double kAutomaticF32Bytes = 2e9;
 // Hashing more than this would take longer than answering.
 constexpr std::uint64_t kMaxHashedBytes = std::uint64_t{2} << 30;
-
-double parameters(const LlavaConfig& config) {
-  const DecoderConfig& d = config.decoder;
-  const VitConfig& v = config.vision;
-  const double attention =
-      2.0 * d.hidden_size * d.head_dim * static_cast<double>(d.heads + d.kv_heads);
-  const double decoder = d.layers * (attention + 3.0 * d.hidden_size * d.intermediate_size);
-  const double embeddings = (d.tie_embeddings ? 1.0 : 2.0) * d.vocab_size * d.hidden_size;
-  const double tower = config.vision_run_layers * (4.0 * v.hidden_size * v.hidden_size +
-                                                   2.0 * v.hidden_size * v.intermediate_size);
-  return decoder + embeddings + (v.layers > 0 ? tower : 0.0);
-}
-
-LinearDType choose_dtype(const LoadOptions& options, const LlavaConfig& config) {
-  switch (options.dtype) {
-    case DTypeChoice::f32:
-      return LinearDType::f32;
-    case DTypeChoice::bf16:
-      return LinearDType::bf16;
-    case DTypeChoice::automatic:
-      break;
-  }
-  return 4.0 * parameters(config) > kAutomaticF32Bytes ? LinearDType::bf16 : LinearDType::f32;
-}
-
-/// Bytes of memory the system can still give, or a negative number when it does not say.
-double available_memory() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key;
-  double kilobytes = 0;
-  std::string unit;
-  while (meminfo >> key >> kilobytes >> unit) {
-    if (key == "MemAvailable:") return kilobytes * 1024.0;
-  }
-  return -1;
-}
 
 /// Refuses to begin what the machine cannot hold: running out half-way would take other programs
 /// down with it.
 Status check_memory(const LlavaConfig& config, LinearDType dtype) {
-  const double needed = parameters(config) * (dtype == LinearDType::f32 ? 4.0 : 2.0) * 1.05;
+  const double needed = weight_memory(config, dtype);
   const double available = available_memory();
   if (available < 0 || needed <= available) return {};
   char text[160];
@@ -107,7 +69,7 @@ Result<std::shared_ptr<const LlavaModel>> LlavaModel::load(const std::string& fo
         .in_field("text_config.vocab_size")
         .with_remedy("Use the tokenizer.model that belongs to these weights");
   }
-  model->dtype_ = choose_dtype(options, config);
+  model->dtype_ = choose_dtype(options.dtype, config);
   FOVEA_CHECK(check_memory(config, model->dtype_));
 
   Context context;
@@ -146,7 +108,7 @@ Result<std::shared_ptr<const LlavaModel>> LlavaModel::random(const LlavaConfig& 
   const auto start = std::chrono::steady_clock::now();
   auto model = std::make_shared<LlavaModel>();
   model->config_ = config;
-  model->dtype_ = choose_dtype(options, config);
+  model->dtype_ = choose_dtype(options.dtype, config);
   FOVEA_CHECK(check_memory(config, model->dtype_));
   Context context;
   context.threads = options.threads;

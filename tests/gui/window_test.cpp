@@ -13,6 +13,7 @@
 #include <QWheelEvent>
 
 #include "gui/actions.h"
+#include "gui/model_dialog.h"
 #include "gui/panels/panel_table.h"
 #include "gui_support.h"
 
@@ -52,6 +53,7 @@ class WindowTest : public ViewerTest {
     QTest::keyClick(&window_->ask_bar().question(), Qt::Key_Return);
     EXPECT_TRUE(wait_idle());
     EXPECT_TRUE(wait_maps());
+    for (const Error& error : notices_) ADD_FAILURE() << error.to_string();
     return viewer_->view().run();
   }
 
@@ -199,6 +201,33 @@ TEST_F(WindowTest, stages_are_stepped_through_by_keys_and_counted) {
   EXPECT_EQ(kept(), picture.scene().cells.size());
 }
 
+TEST_F(WindowTest, patches_are_painted_with_the_mouse_and_asked_with) {
+  open();
+  const RunPtr whole = type_and_ask(short_sample().question);
+  ASSERT_TRUE(whole && wait_scene());
+  PictureView& picture = window_->main_pane().picture_view();
+  QTest::keyClick(&window_->main_pane().strip(), Qt::Key_K);
+  ASSERT_TRUE(viewer_->view().painting());
+  const auto drag = [&](int from, int to, Qt::KeyboardModifiers keys) {
+    const QPoint start = picture.middle_of(from).toPoint(), end = picture.middle_of(to).toPoint();
+    QTest::mousePress(&picture, Qt::LeftButton, keys, start);
+    QMouseEvent move(QEvent::MouseMove, QPointF(end), picture.mapToGlobal(QPointF(end)),
+                     Qt::NoButton, Qt::LeftButton, keys);
+    QApplication::sendEvent(&picture, &move);
+    QTest::mouseRelease(&picture, Qt::LeftButton, keys, end);
+  };
+  drag(240, 250, {});
+  EXPECT_EQ(viewer_->view().painted().size(), 11U) << "a quick stroke leaves no gaps";
+  drag(249, 250, Qt::ControlModifier);
+  EXPECT_EQ(viewer_->view().painted().size(), 9U);
+  QTest::keyClick(&window_->main_pane().strip(), Qt::Key_K, Qt::ControlModifier);
+  ASSERT_TRUE(wait_idle());
+  const RunPtr run = viewer_->view().run();
+  EXPECT_NE(run, whole);
+  EXPECT_EQ(run->prune.keep.size(), 9U);
+  EXPECT_FALSE(viewer_->view().painting());
+}
+
 TEST_F(WindowTest, escape_stops_an_answer_and_what_was_said_stays) {
   open();
   bool pressed = false;
@@ -225,17 +254,25 @@ TEST_F(WindowTest, a_dropped_file_that_is_damaged_is_said_in_the_strip) {
   EXPECT_TRUE(window_->notices().notices().last().contains("damaged.png"));
   EXPECT_EQ(QApplication::activeModalWidget(), nullptr);
   EXPECT_EQ(window_->main_pane().picture_view().picture(), nullptr);
+  notices_.clear();
   // A good one after it is looked at as if nothing had been.
   drop({asset("samples/" + long_sample().image)});
   ASSERT_TRUE(wait([this] { return viewer_->pictures().current() != nullptr; }));
   EXPECT_EQ(type_and_ask(short_sample().question)->text(), short_sample().answer);
 }
 
-TEST_F(WindowTest, many_damaged_files_are_one_strip) {
+TEST_F(WindowTest, many_damaged_files_are_told_one_at_a_time_as_they_are_looked_at) {
   QStringList files;
   for (int i = 0; i < 12; ++i) files << write(QStringLiteral("%1.png").arg(i), "no picture");
   drop(files);
-  ASSERT_TRUE(wait([&] { return window_->notices().notices().size() == files.size(); }));
+  ASSERT_TRUE(wait([&] {
+    for (int i = 0; i < files.size(); ++i) {
+      if (!viewer_->pictures().broken(i)) return false;
+    }
+    return window_->notices().notices().size() == 1;
+  }));
+  QTest::keyClick(window_.get(), Qt::Key_D);
+  ASSERT_TRUE(wait([&] { return window_->notices().notices().size() == 2; }));
   EXPECT_EQ(QApplication::activeModalWidget(), nullptr);
   EXPECT_LT(window_->notices().height(), 100);
 }
@@ -255,15 +292,38 @@ TEST_F(WindowTest, closing_in_the_middle_of_an_answer_is_safe) {
   EXPECT_FALSE(settings_.get("session/files").toStringList().isEmpty());
 }
 
+TEST_F(WindowTest, a_model_is_chosen_with_what_it_takes_of_memory_and_remembered) {
+  open();
+  QTest::keyClick(window_.get(), Qt::Key_M, Qt::ControlModifier);
+  auto* dialog = window_->findChild<ModelDialog*>();
+  ASSERT_NE(dialog, nullptr);
+  dialog->choose_folder(folder_.filePath("nothing"));
+  ASSERT_TRUE(wait([&] { return dialog->facts().contains("config.json"); }));
+  EXPECT_FALSE(dialog->can_load());
+  const QString guide = asset("models/fovea-guide");
+  dialog->choose_folder(guide);
+  ASSERT_TRUE(wait([&] { return dialog->can_load(); }));
+  EXPECT_TRUE(dialog->facts().contains("fovea-guide"));
+  EXPECT_TRUE(dialog->facts().contains("MB for the weights"));
+  EXPECT_EQ(viewer_->inference().model()->id, "fovea-base") << "only looked at so far";
+  dialog->accept();
+  ASSERT_TRUE(wait_idle());
+  EXPECT_EQ(viewer_->inference().model()->id, "fovea-guide");
+  EXPECT_EQ(settings_.get("model/folder").toString(), guide);
+  EXPECT_EQ(settings_.get("recent/models").toStringList(), QStringList(guide));
+}
+
 TEST_F(WindowTest, a_broken_model_is_said_in_the_strip_and_the_one_before_answers) {
   open();
   QDir(folder_.path()).mkdir("broken");
   write("broken/config.json", "{\"model_type\": \"llava\", \"text_config\": 7}");
-  viewer_->load_model({.folder = folder_.filePath("broken")});
+  viewer_->use_model({.folder = folder_.filePath("broken")});
   ASSERT_TRUE(wait_idle());
+  EXPECT_TRUE(settings_.get("model/folder").toString().isEmpty()) << "not for the next start";
   ASSERT_TRUE(window_->notices().isVisible());
   EXPECT_TRUE(window_->notices().notices().last().contains("config.json"))
       << window_->notices().notices().last().toStdString();
+  notices_.clear();
   EXPECT_EQ(type_and_ask(short_sample().question)->text(), short_sample().answer);
 }
 
