@@ -2,6 +2,7 @@
 
 #include <QCompleter>
 #include <QHBoxLayout>
+#include <QResizeEvent>
 #include <QSignalBlocker>
 #include <QStringListModel>
 
@@ -12,6 +13,7 @@ namespace fovea::gui {
 namespace {
 
 constexpr int kMostBudget = 4096;
+constexpr int kLeastQuestion = 220;  // pixels
 
 }  // namespace
 
@@ -51,15 +53,22 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   button_ = new QPushButton;
   button_->setMinimumWidth(84);
 
-  auto* row = new QHBoxLayout(this);
-  row->setContentsMargins(8, 4, 8, 8);
+  controls_ = new QWidget;
+  auto* row = new QHBoxLayout(controls_);
+  row->setContentsMargins(0, 0, 0, 0);
   row->setSpacing(6);
-  row->addWidget(question_, 1);
   row->addWidget(follow_up_);
   row->addWidget(method_);
   row->addWidget(budget_);
   row->addWidget(compare_);
-  row->addWidget(button_);
+  row->addStretch(1);
+  grid_ = new QGridLayout(this);
+  grid_->setContentsMargins(8, 4, 8, 8);
+  grid_->setSpacing(6);
+  grid_->addWidget(question_, 0, 0);
+  grid_->addWidget(button_, 0, 2);
+  grid_->setColumnStretch(0, 1);
+  grid_->addWidget(controls_, 0, 1);
 
   connect(question_, &QLineEdit::returnPressed, this, [this] {
     if (!viewer_.busy()) act();
@@ -72,6 +81,24 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   connect(&viewer_, &Viewer::busy_changed, this, &AskBar::refresh);
   connect(&viewer_, &Viewer::prune_changed, this, &AskBar::refresh);
   refresh();
+}
+
+void AskBar::place_controls(bool below) {
+  if (below == below_) return;
+  below_ = below;
+  grid_->removeWidget(controls_);
+  if (below) {
+    grid_->addWidget(controls_, 1, 0, 1, 3);
+  } else {
+    grid_->addWidget(controls_, 0, 1);
+  }
+}
+
+void AskBar::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  const int wanted =
+      controls_->sizeHint().width() + button_->sizeHint().width() + kLeastQuestion;
+  place_controls(event->size().width() < wanted);
 }
 
 void AskBar::act() {

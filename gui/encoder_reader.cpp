@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "gui/background.h"
 #include "vision/preprocess.h"
 
 namespace fovea::gui {
@@ -36,6 +37,7 @@ EncoderReader::EncoderReader(QObject* parent)
     : QObject(parent), worker_(new EncoderWorker(stop_)) {
   worker_->moveToThread(&thread_);
   connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
+  connect(&thread_, &QThread::started, worker_, &yield_to_the_window);
   connect(worker_, &EncoderWorker::done, this, &EncoderReader::arrived);
   connect(worker_, &EncoderWorker::failed, this,
           [this](const EncoderRequest& request, const Error& error) {
@@ -43,7 +45,7 @@ EncoderReader::EncoderReader(QObject* parent)
             arrived(request, nullptr);
           });
   thread_.setObjectName(QStringLiteral("encoder"));
-  thread_.start(QThread::LowPriority);
+  thread_.start();
 }
 
 EncoderReader::~EncoderReader() {

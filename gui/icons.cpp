@@ -128,13 +128,12 @@ class GlyphEngine final : public QIconEngine {
 
   void paint(QPainter* painter, const QRect& rect, QIcon::Mode mode, QIcon::State) override {
     const auto group = mode == QIcon::Disabled ? QPalette::Disabled : QPalette::Active;
-    const auto role = mode == QIcon::Selected ? QPalette::HighlightedText : QPalette::WindowText;
     const double side = std::min(rect.width(), rect.height());
     painter->save();
     painter->setRenderHint(QPainter::Antialiasing);
     painter->translate(rect.x() + (rect.width() - side) / 2, rect.y() + (rect.height() - side) / 2);
     painter->scale(side / 16, side / 16);
-    painter->setPen(QPen(QApplication::palette().color(group, role), 1.3, Qt::SolidLine,
+    painter->setPen(QPen(QApplication::palette().color(group, QPalette::WindowText), 1.3, Qt::SolidLine,
                          Qt::RoundCap, Qt::RoundJoin));
     painter->drawPath(strokes_of(glyph_));
     painter->restore();

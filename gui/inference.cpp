@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <utility>
 
+#include "gui/background.h"
+
 namespace fovea::gui {
 
 Inference::Inference(QObject* parent) : QObject(parent), worker_(new InferenceWorker) {
   worker_->moveToThread(&thread_);
   connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
+  connect(&thread_, &QThread::started, worker_, &yield_to_the_window);
   connect(worker_, &InferenceWorker::loaded, this,
           [this](const ModelFactsPtr& facts, const std::shared_ptr<const LlavaModel>& model) {
             --loads_;

@@ -10,7 +10,7 @@
 namespace fovea::gui {
 namespace {
 
-constexpr auto kDistance = std::chrono::milliseconds(10);
+constexpr auto kDistance = std::chrono::milliseconds(40);
 
 double now() {
   return std::chrono::duration<double, std::milli>(

@@ -13,6 +13,7 @@
 #include <QShortcut>
 #include <QSplitter>
 #include <QStatusBar>
+#include <QTimer>
 #include <QToolBar>
 #include <QVBoxLayout>
 
@@ -108,6 +109,13 @@ MainWindow::MainWindow(Viewer& viewer, QWidget* parent) : QMainWindow(parent), v
     ask_bar_->question().setText(question);
     if (!viewer_.busy()) ask_bar_->act();
   });
+  for (RunPane* pane : {main_pane_, reference_pane_}) {
+    connect(pane, &RunPane::heights_changed, this, [this] {
+      if (level_due_) return;
+      level_due_ = true;
+      QTimer::singleShot(0, this, &MainWindow::level_panes);
+    });
+  }
   connect(&viewer_.view(), &ViewState::runs_changed, this, [this] {
     const bool two = viewer_.view().reference() != nullptr;
     reference_pane_->setVisible(two);
@@ -289,6 +297,15 @@ void MainWindow::refresh_actions() {
   const bool several = viewer_.pictures().files().size() > 1;
   set("previous", several);
   set("next", several);
+}
+
+void MainWindow::level_panes() {
+  level_due_ = false;
+  if (viewer_.view().reference() != nullptr) {
+    RunPane::level(*main_pane_, *reference_pane_);
+  } else {
+    main_pane_->stand_alone();
+  }
 }
 
 // ---- What actions do ---------------------------------------------------------------------------

@@ -60,18 +60,18 @@ PictureView::PictureView(ViewTransform& transform, QWidget* parent)
   setFocusPolicy(Qt::StrongFocus);
   setAccessibleName(tr("Picture"));
   grabGesture(Qt::PinchGesture);
-  connect(&transform_, &ViewTransform::changed, this, qOverload<>(&QWidget::update));
+  connect(&transform_, &ViewTransform::changed, this, &PictureView::redraw);
 }
 
 void PictureView::set_picture(PicturePtr picture) {
   if (picture == picture_) return;
   picture_ = std::move(picture);
-  update();
+  redraw();
 }
 
 void PictureView::set_scene(OverlayScene scene) {
   scene_ = std::move(scene);
-  update();
+  redraw();
 }
 
 void PictureView::set_placeholder(const QString& title, const QString& hint) {
@@ -82,7 +82,7 @@ void PictureView::set_placeholder(const QString& title, const QString& hint) {
 
 void PictureView::set_overlay_visible(bool visible) {
   overlay_visible_ = visible;
-  update();
+  redraw();
 }
 
 void PictureView::set_patch(int id) {
@@ -94,6 +94,11 @@ void PictureView::set_painting(bool painting, const std::set<int>& painted) {
   painting_ = painting;
   painted_ = painted;
   setCursor(painting ? Qt::CrossCursor : Qt::ArrowCursor);
+  redraw();
+}
+
+void PictureView::redraw() {
+  backdrop_ = {};
   update();
 }
 
@@ -189,21 +194,14 @@ QString PictureView::describe(const Place& place) const {
 
 void PictureView::paintEvent(QPaintEvent*) {
   QPainter painter(this);
-  painter.fillRect(rect(), stage_color(palette()));
-  if (!picture_) return draw_placeholder(painter);
-  const QRectF whole = target();
-  draw_picture(painter, whole);
-  const bool grid = scene_.rows > 0;
-  if (grid && (overlay_visible_ || painting_)) {
-    draw_unseen(painter, whole);
-    if (!painting_ && !scene_.heat.isNull()) {
-      const QRectF place(cell_rect(0).topLeft(),
-                         cell_rect(scene_.rows * scene_.cols - 1).bottomRight());
-      painter.setRenderHint(QPainter::SmoothPixmapTransform, scene_.smooth);
-      painter.drawImage(place, scene_.heat);
-    }
-    draw_cells(painter);
+  if (!picture_) {
+    painter.fillRect(rect(), stage_color(palette()));
+    return draw_placeholder(painter);
   }
+  // Scaling takes far longer than following the mouse may.
+  if (backdrop_.size() != size() * devicePixelRatioF()) draw_backdrop();
+  painter.drawPixmap(0, 0, backdrop_);
+  const bool grid = scene_.rows > 0;
   if (grid && patch_ >= 0) {
     const int cell = scene_.cell_of(patch_);
     if (cell >= 0) draw_outline(painter, cell_rect(cell), 2);
@@ -218,6 +216,24 @@ void PictureView::paintEvent(QPaintEvent*) {
     painter.setBrush(Qt::NoBrush);
     painter.drawRect(rect().adjusted(0, 0, -1, -1));
   }
+}
+
+void PictureView::draw_backdrop() {
+  backdrop_ = QPixmap(size() * devicePixelRatioF());
+  backdrop_.setDevicePixelRatio(devicePixelRatioF());
+  backdrop_.fill(stage_color(palette()));
+  QPainter painter(&backdrop_);
+  const QRectF whole = target();
+  draw_picture(painter, whole);
+  if (scene_.rows == 0 || !(overlay_visible_ || painting_)) return;
+  draw_unseen(painter, whole);
+  if (!painting_ && !scene_.heat.isNull()) {
+    const QRectF place(cell_rect(0).topLeft(),
+                       cell_rect(scene_.rows * scene_.cols - 1).bottomRight());
+    painter.setRenderHint(QPainter::SmoothPixmapTransform, scene_.smooth);
+    painter.drawImage(place, scene_.heat);
+  }
+  draw_cells(painter);
 }
 
 void PictureView::draw_picture(QPainter& painter, const QRectF& whole) const {
@@ -440,6 +456,11 @@ void PictureView::leaveEvent(QEvent*) {
 void PictureView::focusOutEvent(QFocusEvent* event) {
   Q_EMIT hold_overlay(false);
   QWidget::focusOutEvent(event);
+}
+
+void PictureView::changeEvent(QEvent* event) {
+  if (event->type() == QEvent::PaletteChange) redraw();
+  QWidget::changeEvent(event);
 }
 
 bool PictureView::event(QEvent* event) {

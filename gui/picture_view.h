@@ -1,6 +1,7 @@
 #pragma once
 // One picture with what is drawn over it. Shows and reports; decides nothing.
 
+#include <QPixmap>
 #include <QWidget>
 #include <set>
 #include <vector>
@@ -67,12 +68,15 @@ class PictureView : public QWidget {
   void keyReleaseEvent(QKeyEvent* event) override;
   void leaveEvent(QEvent* event) override;
   void focusOutEvent(QFocusEvent* event) override;
+  void changeEvent(QEvent* event) override;
   bool event(QEvent* event) override;
 
  private:
   QSizeF picture_size() const;
   QRectF target() const;
   QRectF cell_rect(int cell) const;
+  void redraw();
+  void draw_backdrop();
   void draw_picture(QPainter& painter, const QRectF& target) const;
   void draw_unseen(QPainter& painter, const QRectF& target) const;
   void draw_cells(QPainter& painter) const;
@@ -86,6 +90,7 @@ class PictureView : public QWidget {
   PicturePtr picture_;
   OverlayScene scene_;
   QString title_, hint_;
+  QPixmap backdrop_;  // picture and overlay, without what follows the mouse; null: to be drawn
   bool overlay_visible_ = true;
   int patch_ = -1;
   bool painting_ = false;

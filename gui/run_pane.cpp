@@ -2,6 +2,7 @@
 
 #include <QHBoxLayout>
 #include <QPushButton>
+#include <QResizeEvent>
 #include <QTimer>
 #include <QVBoxLayout>
 #include <algorithm>
@@ -52,6 +53,7 @@ RunPane::RunPane(Viewer& viewer, ViewTransform& transform, Side side, QWidget* p
     : QWidget(parent), viewer_(viewer), side_(side), tokens_(viewer.readings()) {
   header_ = new QLabel;
   header_->setWordWrap(true);
+  header_->setAlignment(Qt::AlignTop);
   header_->setTextFormat(Qt::RichText);
   header_->setTextInteractionFlags(Qt::TextSelectableByMouse);
   header_->setContentsMargins(8, 4, 8, 4);
@@ -141,6 +143,27 @@ void RunPane::set_header_visible(bool visible) {
   refresh_header();
 }
 
+void RunPane::level(RunPane& a, RunPane& b) {
+  const int header = std::max(a.header_->heightForWidth(a.width()),
+                              b.header_->heightForWidth(b.width()));
+  const int words =
+      std::max(a.words_->layout()->sizeHint().height(), b.words_->layout()->sizeHint().height());
+  for (RunPane* pane : {&a, &b}) {
+    pane->header_->setMinimumHeight(header);
+    pane->words_->setMinimumHeight(words);
+  }
+}
+
+void RunPane::stand_alone() {
+  header_->setMinimumHeight(0);
+  words_->setMinimumHeight(0);
+}
+
+void RunPane::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  if (event->size().width() != event->oldSize().width()) Q_EMIT heights_changed();
+}
+
 void RunPane::refresh_run() {
   view_->set_picture(viewer_.shown_picture());
   ImageSource& source = viewer_.pictures();
@@ -203,6 +226,7 @@ void RunPane::refresh_words() {
   question_->setPalette(faint);
   words_->setVisible(shown || streaming);
   refresh_suggestions();
+  Q_EMIT heights_changed();
 }
 
 void RunPane::refresh_suggestions() {

@@ -29,7 +29,7 @@
 //   answer                       prints question and answer on screen as one JSON object
 //   measure                      prints as one JSON object when the window came to rest (in
 //                                milliseconds since 1970) and how much memory it takes
-//   probe on|off                 moves the mouse every 10 ms from another thread; off prints the
+//   probe on|off                 moves the mouse every 40 ms from another thread; off prints the
 //                                milliseconds until each move was answered and redrawn
 //   stop_after MS                stops the next answer after this time, and prints how long the
 //                                window waited for it

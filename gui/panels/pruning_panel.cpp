@@ -53,8 +53,8 @@ class PruningPanel final : public QWidget {
     lines->addWidget(stage_);
     lines->addWidget(new QLabel(QObject::tr("Visual tokens entering each layer")));
     lines->addWidget(entering_);
-    column->addWidget(shown);
     column->addWidget(new PaintingBox(viewer));
+    column->addWidget(shown);
     column->addStretch(1);
 
     auto* scroll = new QScrollArea;

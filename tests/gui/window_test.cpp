@@ -171,9 +171,11 @@ TEST_F(WindowTest, comparing_shows_both_answers_side_by_side_and_zooms_them_toge
   EXPECT_TRUE(window_->reference_pane().isVisible());
   PictureView& left = window_->reference_pane().picture_view();
   PictureView& right = window_->main_pane().picture_view();
-  EXPECT_LT(left.mapToGlobal(QPoint()).x(), right.mapToGlobal(QPoint()).x());
+  const auto place = [](const PictureView& view) { return view.mapToGlobal(QPoint()); };
+  EXPECT_LT(place(left).x(), place(right).x());
+  ASSERT_TRUE(wait([&] { return place(left).y() == place(right).y(); })) << "they stand level";
+  EXPECT_EQ(left.height(), right.height());
   const double before = right.zoom();
-  ASSERT_TRUE(wait([&] { return std::abs(left.zoom() - right.zoom()) < 0.01; }));
   QWheelEvent wheel(QPointF(50, 50), left.mapToGlobal(QPointF(50, 50)), {}, {0, 240}, Qt::NoButton,
                     {}, Qt::NoScrollPhase, false);
   QApplication::sendEvent(&left, &wheel);
@@ -199,6 +201,33 @@ TEST_F(WindowTest, stages_are_stepped_through_by_keys_and_counted) {
   QTest::keyClick(&window_->main_pane().strip(), Qt::Key_BracketLeft, Qt::ControlModifier);
   EXPECT_EQ(viewer_->view().stage(), 0);
   EXPECT_EQ(kept(), picture.scene().cells.size());
+}
+
+TEST_F(WindowTest, the_vision_tower_is_looked_at_without_a_question) {
+  open();
+  QTest::keyClick(window_.get(), Qt::Key_V);
+  ASSERT_TRUE(wait_scene());
+  const std::vector<float> mean = window_->main_pane().picture_view().scene().values;
+  window_->panel("encoder")->raise();
+  auto* layers = control<QComboBox>(QStringLiteral("Layer of the vision tower"));
+  ASSERT_TRUE(wait([&] { return layers->count() > 2; }));
+  auto* list = control<QWidget>(QStringLiteral("Layers by how local their attention is"));
+  QTest::mouseClick(list, Qt::LeftButton, {}, QPoint(20, 10));
+  EXPECT_EQ(viewer_->view().encoder().layer, 0);
+  EXPECT_EQ(layers->currentText(), "layer 0");
+  EXPECT_NE(window_->main_pane().picture_view().scene().values, mean);
+  EXPECT_TRUE(list->accessibleDescription().contains("hybrid") ||
+              list->accessibleDescription().contains("local") ||
+              list->accessibleDescription().contains("global"));
+}
+
+TEST_F(WindowTest, a_narrow_window_leaves_room_for_the_question) {
+  AskBar& bar = window_->ask_bar();
+  for (const int width : {600, 1600, 500}) {
+    bar.resize(width, bar.sizeHint().height());
+    QTest::qWait(0);
+    EXPECT_GT(bar.question().width(), 200) << width;
+  }
 }
 
 TEST_F(WindowTest, patches_are_painted_with_the_mouse_and_asked_with) {
