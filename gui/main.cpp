@@ -25,6 +25,7 @@ int fail(const fovea::Error& error, int code) {
 struct Options {
   QStringList paths;
   LoadRequest model;
+  bool model_is_named = false;  // on the command line
   QString screenshot, script;
 };
 
@@ -53,6 +54,7 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
   if (parser.isSet("screenshot") != parser.isSet("script")) {
     return fovea::make_error(fovea::ErrorCode::usage, "--screenshot and --script need each other");
   }
+  options.model_is_named = parser.isSet("model");
   options.model.folder =
       parser.isSet("model") ? parser.value("model") : settings.get("model/folder").toString();
   const QString dtype =
@@ -108,7 +110,11 @@ int main(int argc, char** argv) {
   Viewer viewer(settings);
   MainWindow window(viewer);
   window.show();
-  viewer.load_model(options->model);
+  if (options->model_is_named) {
+    viewer.load_model(options->model);
+  } else {
+    viewer.restore_model(options->model);
+  }
   if (!options->paths.isEmpty()) {
     window.open_paths(options->paths);
   } else {

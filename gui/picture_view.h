@@ -37,9 +37,9 @@ class PictureView : public QWidget {
 
   /// What lies under a point of the view.
   struct Place {
-    bool on_picture = false;
-    int x = 0, y = 0;        // picture pixel
-    int cell = -1, id = -1;  // of the grid; -1: none there
+    bool on_picture = false;  // else, with a cell, on the padding that the model sees beside it
+    int x = 0, y = 0;         // picture pixel
+    int cell = -1, id = -1;   // of the grid; -1: none there
   };
   Place place_at(QPointF point) const;
   /// The middle of a visual token's cell, in the view.
@@ -72,7 +72,6 @@ class PictureView : public QWidget {
   bool event(QEvent* event) override;
 
  private:
-  QSizeF picture_size() const;
   QRectF target() const;
   QRectF cell_rect(int cell) const;
   void redraw();
@@ -89,6 +88,7 @@ class PictureView : public QWidget {
   ViewTransform& transform_;
   PicturePtr picture_;
   OverlayScene scene_;
+  QRectF frame_;  // what is fitted, in picture pixels: the picture, and padding that the grid has
   QString title_, hint_;
   QPixmap backdrop_;  // picture and overlay, without what follows the mouse; null: to be drawn
   bool overlay_visible_ = true;

@@ -43,7 +43,12 @@ Viewer::Viewer(Settings& settings, QObject* parent)
   connect(&inference_, &Inference::load_failed, this, [this](const Error& error) {
     chosen_model_.reset();
     Q_EMIT busy_changed();
-    Q_EMIT notice(error);
+    if (!restoring_model_) {
+      Q_EMIT notice(error);
+      return;
+    }
+    Q_EMIT notice(Error(error).with_remedy("The bundled model was loaded instead; Ctrl+M chooses"));
+    load_model({});
   });
   connect(&inference_, &Inference::piece, this, [this](int id, const QString& text) {
     if (id != streaming_id_) streamed_.clear();
@@ -112,7 +117,13 @@ void Viewer::complete_comparison() {
 
 void Viewer::load_model(const LoadRequest& request) {
   chosen_model_.reset();
+  restoring_model_ = false;
   inference_.load(request);
+}
+
+void Viewer::restore_model(const LoadRequest& request) {
+  load_model(request);
+  restoring_model_ = !request.folder.isEmpty();
 }
 
 void Viewer::use_model(const LoadRequest& request) {

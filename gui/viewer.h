@@ -50,6 +50,9 @@ class Viewer : public QObject {
   void set_against(Against against);
 
   void load_model(const LoadRequest& request);
+  /// The model of the last session: where it cannot be loaded any more, that is said and the bundled
+  /// one is loaded.
+  void restore_model(const LoadRequest& request);
   /// Loads a model that the user chose: once it answers it is the one of the next start.
   void use_model(const LoadRequest& request);
   /// About the picture that is looked at. What cannot be asked is said through notice().
@@ -109,6 +112,7 @@ class Viewer : public QObject {
   Readings readings_;
   RunHistory history_;
   std::optional<LoadRequest> chosen_model_;  // being loaded
+  bool restoring_model_ = false;
   PruneChoice prune_;
   bool follow_up_ = false, comparing_ = false;
   Against against_ = Against::unpruned;

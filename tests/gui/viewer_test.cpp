@@ -189,6 +189,19 @@ TEST_F(ViewerTest, a_broken_model_is_reported_and_the_one_before_stays) {
   EXPECT_EQ(ask(short_sample().question)->text(), short_sample().answer);
 }
 
+TEST_F(ViewerTest, a_remembered_model_that_is_gone_is_said_and_replaced_by_the_bundled_one) {
+  viewer_->restore_model({.folder = folder_.filePath("gone")});
+  ASSERT_TRUE(wait([this] { return viewer_->inference().model() != nullptr; }));
+  EXPECT_EQ(viewer_->inference().model()->id, "fovea-base");
+  ASSERT_EQ(notices_.size(), 1U);
+  EXPECT_NE(notices_[0].remedy.find("bundled"), std::string::npos);
+  // One that is named on the command line is not replaced.
+  Viewer named(settings_);
+  named.load_model({.folder = folder_.filePath("gone")});
+  ASSERT_TRUE(wait([&] { return !named.inference().loading(); }));
+  EXPECT_EQ(named.inference().model(), nullptr);
+}
+
 TEST_F(ViewerTest, what_cannot_be_asked_is_said) {
   viewer_->ask("What is this?");
   ASSERT_EQ(notices_.size(), 1U) << "no picture";
