@@ -161,6 +161,7 @@ void Script::print_probe() {
   if (took.empty()) return;
   say({{"moves", static_cast<qint64>(took.size())},
        {"input_ms_median", took[took.size() / 2]},
+       {"input_ms_p99", took[took.size() * 99 / 100]},
        {"input_ms_worst", took.back()}});
 }
 

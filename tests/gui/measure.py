@@ -76,7 +76,8 @@ def main():
                                   "prune fastv 144", f"ask {longest['question']}", "probe off"])
     probe = said[-1]
     print(f"input while answering: {probe['moves']} mouse moves answered and drawn, median "
-          f"{probe['input_ms_median']:.1f} ms, worst {probe['input_ms_worst']:.1f} ms")
+          f"{probe['input_ms_median']:.1f} ms, 99 % within {probe['input_ms_p99']:.1f} ms, "
+          f"worst {probe['input_ms_worst']:.1f} ms")
 
     stops = []
     for after in (1, 5, 10, 20, 40, 60, 80, 100, 120, 150, 200, 300, 500, 800):
