@@ -104,6 +104,24 @@ class ViewerTest : public ::testing::Test {
     return viewer_->view().run();
   }
 
+  /// The answer to the long question, stopped in its middle: `stop` runs at its first piece. On a
+  /// busy machine the answer may be complete before this thread hears of that; then once more.
+  RunPtr ask_and_stop(const std::function<RunPtr()>& ask_long, const std::function<void()>& stop) {
+    RunPtr run;
+    for (int attempt = 0; attempt < 20; ++attempt) {
+      bool stopped = false;
+      const auto connection = QObject::connect(&viewer_->inference(), &Inference::piece,
+                                               viewer_.get(), [&] {
+                                                 if (!stopped) stop();
+                                                 stopped = true;
+                                               });
+      run = ask_long();
+      QObject::disconnect(connection);
+      if (run && run->answer.finish_reason == FinishReason::cancelled) break;
+    }
+    return run;
+  }
+
   QString write(const QString& name, const QByteArray& bytes) {
     QFile file(folder_.filePath(name));
     EXPECT_TRUE(file.open(QIODevice::WriteOnly));

@@ -131,12 +131,8 @@ TEST_F(ViewerTest, a_follow_up_goes_on_and_a_comparison_stays_in_its_place) {
 
 TEST_F(ViewerTest, an_answer_stopped_half_way_stays_and_the_next_question_works) {
   open();
-  bool stopped = false;
-  QObject::connect(&viewer_->inference(), &Inference::piece, viewer_.get(), [&] {
-    if (!stopped) viewer_->stop();
-    stopped = true;
-  });
-  const RunPtr run = ask(long_sample().question);
+  const RunPtr run =
+      ask_and_stop([this] { return ask(long_sample().question); }, [this] { viewer_->stop(); });
   ASSERT_TRUE(run);
   EXPECT_EQ(run->answer.finish_reason, FinishReason::cancelled);
   EXPECT_FALSE(run->text().isEmpty());

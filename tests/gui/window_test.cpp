@@ -260,12 +260,9 @@ TEST_F(WindowTest, patches_are_painted_with_the_mouse_and_asked_with) {
 
 TEST_F(WindowTest, escape_stops_an_answer_and_what_was_said_stays) {
   open();
-  bool pressed = false;
-  QObject::connect(&viewer_->inference(), &Inference::piece, window_.get(), [&] {
-    if (!pressed) QTest::keyClick(&window_->main_pane().strip(), Qt::Key_Escape);
-    pressed = true;
-  });
-  const RunPtr run = type_and_ask(long_sample().question);
+  const RunPtr run =
+      ask_and_stop([this] { return type_and_ask(long_sample().question); },
+                   [this] { QTest::keyClick(&window_->main_pane().strip(), Qt::Key_Escape); });
   ASSERT_TRUE(run);
   EXPECT_EQ(run->answer.finish_reason, FinishReason::cancelled);
   EXPECT_TRUE(long_sample().answer.startsWith(run->text()));
