@@ -2,15 +2,18 @@
 
 #include <QCompleter>
 #include <QHBoxLayout>
+#include <QResizeEvent>
 #include <QSignalBlocker>
 #include <QStringListModel>
 
+#include "gui/choice_box.h"
 #include "gui/icons.h"
 
 namespace fovea::gui {
 namespace {
 
 constexpr int kMostBudget = 4096;
+constexpr int kLeastQuestion = 220;  // pixels
 
 }  // namespace
 
@@ -26,7 +29,7 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   completer->setFilterMode(Qt::MatchContains);
   question_->setCompleter(completer);
 
-  method_ = new QComboBox;
+  method_ = new ChoiceBox;
   method_->setToolTip(tr("Which visual tokens survive: how the next question is pruned"));
   method_->setAccessibleName(tr("Pruning method"));
   method_->addItem(tr("No pruning"), QString());
@@ -43,21 +46,29 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   budget_->setToolTip(tr("Visual tokens that enter each layer on average"));
   budget_->setAccessibleName(tr("Token budget"));
   compare_ = new QCheckBox(tr("Compare"));
+  compare_->setObjectName(QStringLiteral("compare"));
   compare_->setToolTip(tr("Ask without pruning, too, and show both side by side (C)"));
   follow_up_ = new QCheckBox(tr("Follow up"));
   follow_up_->setToolTip(tr("Go on after the last answer instead of starting anew"));
   button_ = new QPushButton;
   button_->setMinimumWidth(84);
 
-  auto* row = new QHBoxLayout(this);
-  row->setContentsMargins(8, 4, 8, 8);
+  controls_ = new QWidget;
+  auto* row = new QHBoxLayout(controls_);
+  row->setContentsMargins(0, 0, 0, 0);
   row->setSpacing(6);
-  row->addWidget(question_, 1);
   row->addWidget(follow_up_);
   row->addWidget(method_);
   row->addWidget(budget_);
   row->addWidget(compare_);
-  row->addWidget(button_);
+  row->addStretch(1);
+  grid_ = new QGridLayout(this);
+  grid_->setContentsMargins(8, 4, 8, 8);
+  grid_->setSpacing(6);
+  grid_->addWidget(question_, 0, 0);
+  grid_->addWidget(button_, 0, 2);
+  grid_->setColumnStretch(0, 1);
+  grid_->addWidget(controls_, 0, 1);
 
   connect(question_, &QLineEdit::returnPressed, this, [this] {
     if (!viewer_.busy()) act();
@@ -70,6 +81,24 @@ AskBar::AskBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewe
   connect(&viewer_, &Viewer::busy_changed, this, &AskBar::refresh);
   connect(&viewer_, &Viewer::prune_changed, this, &AskBar::refresh);
   refresh();
+}
+
+void AskBar::place_controls(bool below) {
+  if (below == below_) return;
+  below_ = below;
+  grid_->removeWidget(controls_);
+  if (below) {
+    grid_->addWidget(controls_, 1, 0, 1, 3);
+  } else {
+    grid_->addWidget(controls_, 0, 1);
+  }
+}
+
+void AskBar::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  const int wanted =
+      controls_->sizeHint().width() + button_->sizeHint().width() + kLeastQuestion;
+  place_controls(event->size().width() < wanted);
 }
 
 void AskBar::act() {
@@ -88,7 +117,10 @@ void AskBar::act() {
 void AskBar::choose_prune() {
   PruneChoice choice = viewer_.prune();
   const QString method = method_->currentData().toString();
-  if (method != choice.method) choice.preset.clear();
+  if (method != choice.method) {
+    choice.preset.clear();
+    if (!takes_debias(method)) choice = choice.without_debias();
+  }
   choice.method = method;
   choice.budget.reset();
   if (budget_->value() > 0) choice.budget = budget_->value();

@@ -3,6 +3,7 @@
 
 #include <QCheckBox>
 #include <QComboBox>
+#include <QGridLayout>
 #include <QLineEdit>
 #include <QPushButton>
 #include <QSpinBox>
@@ -23,11 +24,18 @@ class AskBar : public QWidget {
   /// Asks what is written, or stops what runs.
   void act();
 
+ protected:
+  void resizeEvent(QResizeEvent* event) override;
+
  private:
+  void place_controls(bool below);
   void refresh();
   void choose_prune();
 
   Viewer& viewer_;
+  QGridLayout* grid_;
+  QWidget* controls_;   // how it is asked
+  bool below_ = false;  // they stand below the question: the window is narrow
   QLineEdit* question_;
   QComboBox* method_;
   QSpinBox* budget_;

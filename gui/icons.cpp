@@ -70,6 +70,11 @@ QPainterPath strokes_of(Glyph glyph) {
       line(path, {{8, 12.2}, {12.2, 8}});
       line(path, {{9.6, 13.5}, {13.5, 9.6}});
       break;
+    case Glyph::tower:
+      path.addRoundedRect(2, 10.5, 12, 3, 1, 1);
+      path.addRoundedRect(3.5, 6.5, 9, 3, 1, 1);
+      path.addRoundedRect(5.5, 2.5, 5, 3, 1, 1);
+      break;
     case Glyph::compare:
       path.addRoundedRect(1.8, 3, 5.2, 10, 1, 1);
       path.addRoundedRect(9, 3, 5.2, 10, 1, 1);
@@ -123,13 +128,12 @@ class GlyphEngine final : public QIconEngine {
 
   void paint(QPainter* painter, const QRect& rect, QIcon::Mode mode, QIcon::State) override {
     const auto group = mode == QIcon::Disabled ? QPalette::Disabled : QPalette::Active;
-    const auto role = mode == QIcon::Selected ? QPalette::HighlightedText : QPalette::WindowText;
     const double side = std::min(rect.width(), rect.height());
     painter->save();
     painter->setRenderHint(QPainter::Antialiasing);
     painter->translate(rect.x() + (rect.width() - side) / 2, rect.y() + (rect.height() - side) / 2);
     painter->scale(side / 16, side / 16);
-    painter->setPen(QPen(QApplication::palette().color(group, role), 1.3, Qt::SolidLine,
+    painter->setPen(QPen(QApplication::palette().color(group, QPalette::WindowText), 1.3, Qt::SolidLine,
                          Qt::RoundCap, Qt::RoundJoin));
     painter->drawPath(strokes_of(glyph_));
     painter->restore();

@@ -15,6 +15,7 @@ enum class Glyph {
   overlay,
   attention,
   kept,
+  tower,
   compare,
   paint,
   save,

@@ -3,16 +3,21 @@
 #include <algorithm>
 #include <utility>
 
+#include "gui/background.h"
+
 namespace fovea::gui {
 
 Inference::Inference(QObject* parent) : QObject(parent), worker_(new InferenceWorker) {
   worker_->moveToThread(&thread_);
   connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
-  connect(worker_, &InferenceWorker::loaded, this, [this](const ModelFactsPtr& model) {
-    --loads_;
-    model_ = model;
-    Q_EMIT loaded(model);
-  });
+  connect(&thread_, &QThread::started, worker_, &yield_to_the_window);
+  connect(worker_, &InferenceWorker::loaded, this,
+          [this](const ModelFactsPtr& facts, const std::shared_ptr<const LlavaModel>& model) {
+            --loads_;
+            model_ = facts;
+            weights_ = model;
+            Q_EMIT loaded(facts);
+          });
   connect(worker_, &InferenceWorker::load_failed, this, [this](const Error& error) {
     --loads_;
     Q_EMIT load_failed(error);

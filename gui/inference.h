@@ -28,6 +28,8 @@ class Inference : public QObject {
   int pending() const { return static_cast<int>(pending_.size()); }
   /// Null until the first model is there.
   const ModelFactsPtr& model() const { return model_; }
+  /// The model itself, for reading; null until there is one.
+  const std::shared_ptr<const LlavaModel>& weights() const { return weights_; }
 
  Q_SIGNALS:
   void load_started();
@@ -47,6 +49,7 @@ class Inference : public QObject {
   QThread thread_;
   InferenceWorker* worker_;  // lives on thread_, which deletes it
   ModelFactsPtr model_;
+  std::shared_ptr<const LlavaModel> weights_;
   std::vector<Pending> pending_;
   int loads_ = 0;
   int last_id_ = 0;

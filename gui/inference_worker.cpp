@@ -26,33 +26,37 @@ ModelFactsPtr facts_of(const Session& session, int threads) {
   return facts;
 }
 
-Result<std::unique_ptr<Session>> open_session(const LoadRequest& request, int threads) {
+Result<std::shared_ptr<const LlavaModel>> open_model(const LoadRequest& request, int threads) {
   std::string folder = request.folder.toStdString();
   if (folder.empty()) {
     FOVEA_TRY(folder, default_model_folder());
   }
-  FOVEA_TRY(auto model,
-            LlavaModel::load(
-                folder, {.threads = threads, .device = best_device(), .dtype = request.dtype}));
-  SessionOptions options;
-  options.threads = threads;
-  return Session::create(std::move(model), std::move(options));
+  return LlavaModel::load(
+      folder, {.threads = threads, .device = best_device(), .dtype = request.dtype});
 }
 
 }  // namespace
 
 void InferenceWorker::load(const LoadRequest& request) {
   const int threads = request.threads > 0 ? request.threads : available_threads();
-  auto opened = open_session(request, threads);
+  auto opened = open_model(request, threads);
   if (!opened) {
     Q_EMIT load_failed(opened.error());
     return;
   }
-  session_ = std::move(*opened);
+  SessionOptions options;
+  options.threads = threads;
+  auto session = Session::create(*opened, std::move(options));
+  if (!session) {
+    Q_EMIT load_failed(session.error());
+    return;
+  }
+  model_ = std::move(*opened);
+  session_ = std::move(*session);
   facts_ = facts_of(*session_, threads);
   has_turn_ = false;
   pictures_.clear();
-  Q_EMIT loaded(facts_);
+  Q_EMIT loaded(facts_, model_);
 }
 
 void InferenceWorker::ask(const AskRequest& request) {

@@ -40,7 +40,8 @@ class InferenceWorker : public QObject {
   void ask(const AskRequest& request);
 
  Q_SIGNALS:
-  void loaded(const fovea::gui::ModelFactsPtr& model);
+  void loaded(const fovea::gui::ModelFactsPtr& facts,
+              const std::shared_ptr<const fovea::LlavaModel>& model);
   /// The model that was there before stays usable.
   void load_failed(const fovea::Error& error);
   void piece(int id, const QString& text);
@@ -51,6 +52,7 @@ class InferenceWorker : public QObject {
  private:
   Result<RunPtr> run(const AskRequest& request);
 
+  std::shared_ptr<const LlavaModel> model_;
   std::unique_ptr<Session> session_;
   ModelFactsPtr facts_;
   bool has_turn_ = false;             // the last question is part of the conversation

@@ -2,7 +2,7 @@
 
 #include <QApplication>
 #include <QCommandLineParser>
-#include <QElapsedTimer>
+#include <QIcon>
 #include <QTemporaryDir>
 #include <cstdio>
 #include <memory>
@@ -25,6 +25,7 @@ int fail(const fovea::Error& error, int code) {
 struct Options {
   QStringList paths;
   LoadRequest model;
+  bool model_is_named = false;  // on the command line
   QString screenshot, script;
 };
 
@@ -53,6 +54,7 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
   if (parser.isSet("screenshot") != parser.isSet("script")) {
     return fovea::make_error(fovea::ErrorCode::usage, "--screenshot and --script need each other");
   }
+  options.model_is_named = parser.isSet("model");
   options.model.folder =
       parser.isSet("model") ? parser.value("model") : settings.get("model/folder").toString();
   const QString dtype =
@@ -87,8 +89,6 @@ bool wants_screenshots(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  QElapsedTimer since_start;
-  since_start.start();
   // Screenshots need no screen, and neither read nor change what the user has set.
   const bool scripted = wants_screenshots(argc, argv);
   if (scripted && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
@@ -98,6 +98,7 @@ int main(int argc, char** argv) {
   QApplication::setApplicationName(QStringLiteral("fovea-gui"));
   QApplication::setApplicationVersion(QStringLiteral(FOVEA_VERSION));
   QApplication::setDesktopFileName(QStringLiteral("fovea-gui"));
+  QApplication::setWindowIcon(QIcon(QStringLiteral(":/fovea-gui.png")));
   const QTemporaryDir own;
   Settings settings =
       scripted ? Settings(own.filePath(QStringLiteral("settings.ini"))) : Settings();
@@ -109,7 +110,11 @@ int main(int argc, char** argv) {
   Viewer viewer(settings);
   MainWindow window(viewer);
   window.show();
-  viewer.load_model(options->model);
+  if (options->model_is_named) {
+    viewer.load_model(options->model);
+  } else {
+    viewer.restore_model(options->model);
+  }
   if (!options->paths.isEmpty()) {
     window.open_paths(options->paths);
   } else {
@@ -117,7 +122,7 @@ int main(int argc, char** argv) {
   }
   if (!scripted) return QApplication::exec();
 
-  Script script(window, options->screenshot, since_start);
+  Script script(window, options->screenshot);
   if (const auto loaded = script.load(options->script); !loaded) {
     return fail(loaded.error(), kExitUsage);
   }

@@ -13,12 +13,14 @@
 #include <QShortcut>
 #include <QSplitter>
 #include <QStatusBar>
+#include <QTimer>
 #include <QToolBar>
 #include <QVBoxLayout>
 
 #include "gui/actions.h"
 #include "gui/export.h"
 #include "gui/keys_page.h"
+#include "gui/model_dialog.h"
 #include "gui/panels/panel_table.h"
 #include "gui/theme.h"
 #include "vlm/bundled.h"
@@ -107,6 +109,13 @@ MainWindow::MainWindow(Viewer& viewer, QWidget* parent) : QMainWindow(parent), v
     ask_bar_->question().setText(question);
     if (!viewer_.busy()) ask_bar_->act();
   });
+  for (RunPane* pane : {main_pane_, reference_pane_}) {
+    connect(pane, &RunPane::heights_changed, this, [this] {
+      if (level_due_) return;
+      level_due_ = true;
+      QTimer::singleShot(0, this, &MainWindow::level_panes);
+    });
+  }
   connect(&viewer_.view(), &ViewState::runs_changed, this, [this] {
     const bool two = viewer_.view().reference() != nullptr;
     reference_pane_->setVisible(two);
@@ -116,6 +125,7 @@ MainWindow::MainWindow(Viewer& viewer, QWidget* parent) : QMainWindow(parent), v
     refresh_actions();
   });
   connect(&viewer_.view(), &ViewState::selection_changed, this, &MainWindow::refresh_actions);
+  connect(&viewer_.view(), &ViewState::painted_changed, this, &MainWindow::refresh_actions);
   connect(&viewer_.view(), &ViewState::display_changed, this, [this] {
     remember_display(viewer_.settings(), viewer_.view().display());
     refresh_actions();
@@ -210,14 +220,15 @@ void MainWindow::build_tool_bar() {
   add({"previous", "next"});
   add({"fit", "actual_size"});
   bar->setToolButtonStyle(Qt::ToolButtonIconOnly);
-  add({"overlay", "attention", "kept"});
+  add({"overlay", "attention", "kept", "encoder", "paint"});
   add({"compare"});
   bar->addAction(actions_[QStringLiteral("help")]);
-  for (const char* name : {"attention", "kept", "compare", "overlay"}) {
+  for (const char* name : {"attention", "kept", "encoder", "paint", "compare", "overlay"}) {
     auto* button = bar->widgetForAction(actions_[QString::fromLatin1(name)]);
     static_cast<QToolButton*>(button)->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
   }
   actions_[QStringLiteral("compare")]->setIconText(tr("Compare"));
+  actions_[QStringLiteral("paint")]->setIconText(tr("By hand"));
 }
 
 void MainWindow::build_panels() {
@@ -262,6 +273,8 @@ void MainWindow::refresh_actions() {
   check("overlay", state.overlay_visible());
   check("attention", state.lens() == Lens::attention);
   check("kept", state.lens() == Lens::kept);
+  check("encoder", state.lens() == Lens::encoder);
+  check("paint", state.painting());
   check("compare", viewer_.comparing());
   check("smooth", state.display().smooth);
   check("full_screen", isFullScreen());
@@ -277,10 +290,22 @@ void MainWindow::refresh_actions() {
   set("previous_stage", stages);
   set("next_stage", stages);
   set("ask_again", run && !viewer_.busy());
+  set("paint", run);
+  set("encoder", picture);
+  set("ask_painted", run && !viewer_.busy() && !state.painted().empty());
   set("forget", viewer_.history().rowCount() > 0 && !viewer_.busy());
   const bool several = viewer_.pictures().files().size() > 1;
   set("previous", several);
   set("next", several);
+}
+
+void MainWindow::level_panes() {
+  level_due_ = false;
+  if (viewer_.view().reference() != nullptr) {
+    RunPane::level(*main_pane_, *reference_pane_);
+  } else {
+    main_pane_->stand_alone();
+  }
 }
 
 // ---- What actions do ---------------------------------------------------------------------------
@@ -324,6 +349,10 @@ void MainWindow::open_folder() {
   if (!folder.isEmpty()) open_paths({folder});
 }
 
+void MainWindow::choose_model() {
+  (new ModelDialog(viewer_, this))->show();
+}
+
 QImage MainWindow::picture_of_view() {
   return panes_->grab().toImage();
 }
@@ -363,6 +392,8 @@ void MainWindow::escape() {
     notices_->dismiss();
   } else if (ask_bar_->question().hasFocus()) {
     main_pane_->strip().setFocus();
+  } else if (state.painting()) {
+    state.set_painting(false);
   } else if (state.patch() != ViewState::kNoPatch) {
     state.select_patch(ViewState::kNoPatch);
   } else {

@@ -40,6 +40,7 @@ class MainWindow : public QMainWindow {
   // What actions do.
   void open_files();
   void open_folder();
+  void choose_model();
   void export_view();
   void copy_view();
   void focus_question();
@@ -68,6 +69,7 @@ class MainWindow : public QMainWindow {
   void build_appearance_menu(QMenu* menu);
   void refresh_actions();
   void save_session();
+  void level_panes();
 
   Viewer& viewer_;
   ViewTransform transform_;
@@ -78,6 +80,7 @@ class MainWindow : public QMainWindow {
   QHash<QString, QAction*> actions_;
   QHash<QString, QMenu*> menus_;
   QHash<QString, QDockWidget*> docks_;
+  bool level_due_ = false;
   QByteArray first_docks_;  // the arrangement of a first start
 };
 

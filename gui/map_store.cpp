@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "gui/background.h"
+
 namespace fovea::gui {
 
 void MapWorker::compute(int run, const std::shared_ptr<const Trace>& trace, int token) {
@@ -17,6 +19,7 @@ MapStore::MapStore(std::size_t budget, QObject* parent)
     : QObject(parent), worker_(new MapWorker), budget_(budget) {
   worker_->moveToThread(&thread_);
   connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
+  connect(&thread_, &QThread::started, worker_, &yield_to_the_window);
   connect(worker_, &MapWorker::computed, this,
           [this](int run, int token, const std::shared_ptr<const TokenMaps>& maps) {
             arrived({run, token}, maps);
@@ -26,7 +29,7 @@ MapStore::MapStore(std::size_t budget, QObject* parent)
     arrived({run, token}, nullptr);
   });
   thread_.setObjectName(QStringLiteral("maps"));
-  thread_.start(QThread::LowPriority);
+  thread_.start();
 }
 
 MapStore::~MapStore() {

@@ -38,6 +38,7 @@ NoticeStrip::NoticeStrip(QWidget* parent) : QFrame(parent) {
   text_->setAccessibleName(tr("Notices"));
   more_ = new QToolButton;
   more_->setAutoRaise(true);
+  more_->setToolTip(tr("All notices, or only the last"));
   auto* close = new QToolButton;
   close->setIcon(icon(Glyph::close));
   close->setAutoRaise(true);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 
 namespace fovea::gui {
 namespace {
@@ -22,6 +23,50 @@ double percentile(std::vector<float> values, double part) {
   const auto place = static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size() - 1));
   std::nth_element(values.begin(), values.begin() + place, values.end());
   return values[static_cast<std::size_t>(place)];
+}
+
+/// The grid alone, with all its patches.
+OverlayScene bare_scene(const Run::Grid& grid) {
+  OverlayScene scene;
+  if (grid.rows == 0) {
+    scene.caption = QObject::tr("This answer did not get as far as looking at the picture");
+    return scene;
+  }
+  scene.rows = grid.rows;
+  scene.cols = grid.cols;
+  scene.rect = {grid.rect.x, grid.rect.y, grid.rect.width, grid.rect.height};
+  scene.ids = grid.ids;
+  scene.cells.reserve(grid.ids.size());
+  for (const std::int32_t id : grid.ids) {
+    scene.cells.push_back(id < 0 ? CellState::absent : CellState::present);
+  }
+  return scene;
+}
+
+double largest(const std::vector<float>& values) {
+  double high = 0;
+  for (const float value : values) {
+    if (std::isfinite(value)) high = std::max(high, static_cast<double>(value));
+  }
+  return high;
+}
+
+QString encoder_text(const EncoderChoice& choice) {
+  if (choice.map == EncoderChoice::Map::rollout) {
+    QString text = QObject::tr("Vision tower: rollout, %1 of heads")
+                       .arg(QString::fromLatin1(head_fusion_name(choice.rollout.fusion)));
+    if (choice.rollout.discard > 0) {
+      text += QObject::tr(", the lowest %1 % left out").arg(100 * choice.rollout.discard);
+    }
+    return text;
+  }
+  return QObject::tr("Vision tower: attention %1 \u00b7 %2 \u00b7 %3")
+      .arg(choice.map == EncoderChoice::Map::class_token ? QObject::tr("of the class token")
+                                                         : QObject::tr("received"),
+           choice.layer == EncoderChoice::kMean ? QObject::tr("mean of layers")
+                                                : QObject::tr("layer %1").arg(choice.layer),
+           choice.head == EncoderChoice::kMean ? QObject::tr("mean of heads")
+                                               : QObject::tr("head %1").arg(choice.head));
 }
 
 QString word_text(const Run& run, int token) {
@@ -149,22 +194,66 @@ std::vector<CellState> cells_at_stage(const Run& run, const Run::Grid& grid, int
   return cells;
 }
 
-OverlayScene compose(const Run& run, int picture, const ViewState& view, Readings& readings) {
+OverlayScene compose_painting(const Run& run, int picture, const ViewState& view) {
+  OverlayScene scene = bare_scene(run.grid(picture));
+  if (scene.rows == 0) return scene;
+  const auto painted = std::count_if(scene.ids.begin(), scene.ids.end(), [&](std::int32_t id) {
+    return view.painted().contains(id);
+  });
+  scene.caption = QObject::tr("Choosing by hand: %1 of %2 patches \u00b7 drag keeps, with Ctrl or the "
+                              "right button it drops")
+                      .arg(painted)
+                      .arg(scene.ids.size());
+  return scene;
+}
+
+OverlayScene compose_encoder(const EncoderMaps* maps, const ViewState& view, const Run* run,
+                             int picture) {
   OverlayScene scene;
-  if (view.lens() == Lens::none) return scene;
-  const Run::Grid grid = run.grid(picture);
-  if (grid.rows == 0) {
-    scene.caption = QObject::tr("This answer did not get as far as looking at the picture");
+  const EncoderChoice& choice = view.encoder();
+  scene.caption = encoder_text(choice);
+  if (maps == nullptr) {
+    scene.waiting = true;
     return scene;
   }
-  scene.rows = grid.rows;
-  scene.cols = grid.cols;
-  scene.rect = {grid.rect.x, grid.rect.y, grid.rect.width, grid.rect.height};
-  scene.ids = grid.ids;
-  scene.cells.reserve(grid.ids.size());
-  for (const std::int32_t id : grid.ids) {
-    scene.cells.push_back(id < 0 ? CellState::absent : CellState::present);
+  const auto part = [](int chosen, std::int64_t count) {
+    std::vector<int> all(static_cast<std::size_t>(count));
+    std::iota(all.begin(), all.end(), 0);
+    return chosen == EncoderChoice::kMean ? all
+                                          : std::vector<int>{std::min(chosen, all.back())};
+  };
+  const GridMap map =
+      choice.map == EncoderChoice::Map::rollout
+          ? maps->grid(maps->rollout)
+          : maps->mean(choice.map == EncoderChoice::Map::received ? maps->received_maps
+                                                                  : maps->class_maps,
+                       part(choice.layer, maps->layers), part(choice.head, maps->heads));
+  scene.rows = map.rows;
+  scene.cols = map.cols;
+  scene.rect = {map.rect.x, map.rect.y, map.rect.width, map.rect.height};
+  scene.cells.assign(map.values.size(), CellState::present);
+  scene.ids.resize(map.values.size());
+  std::iota(scene.ids.begin(), scene.ids.end(), 0);
+  if (run != nullptr) {
+    const Run::Grid grid = run->grid(picture);
+    if (grid.ids.size() == scene.ids.size()) scene.ids = grid.ids;
   }
+  const Display& display = view.display();
+  const bool clipped = display.range == Range::clipped;
+  scene.high = clipped ? percentile(map.values, 0.99) : largest(map.values);
+  scene.range_text =
+      clipped ? QObject::tr("up to the 99th percentile") : QObject::tr("range of this map");
+  scene.values = map.values;
+  scene.heat = heat_image(map, scene.low, scene.high, display);
+  scene.smooth = display.smooth;
+  return scene;
+}
+
+OverlayScene compose(const Run& run, int picture, const ViewState& view, Readings& readings) {
+  if (view.lens() == Lens::none) return {};
+  const Run::Grid grid = run.grid(picture);
+  OverlayScene scene = bare_scene(grid);
+  if (grid.rows == 0) return scene;
   if (view.lens() == Lens::attention) {
     add_attention(scene, run, grid, view, readings);
   } else {

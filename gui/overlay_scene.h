@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "gui/readings.h"
+#include "vision/encoder_maps.h"
 
 namespace fovea::gui {
 
@@ -38,6 +39,14 @@ struct OverlayScene {
 /// The scene over picture number `picture` of the run. `view` says what is looked at; a token or
 /// stage that this run does not have stands for its nearest one.
 OverlayScene compose(const Run& run, int picture, const ViewState& view, Readings& readings);
+
+/// While patches to keep are painted: which there are, and how many were painted.
+OverlayScene compose_painting(const Run& run, int picture, const ViewState& view);
+
+/// One of the vision tower's maps over the picture; null maps: they are being read. `run` (may be
+/// null) gives the cells the ids of its prompt's tokens.
+OverlayScene compose_encoder(const EncoderMaps* maps, const ViewState& view, const Run* run,
+                             int picture);
 
 /// Where on the colour map a value lies that is `strength` (0 to 1) of the range.
 double color_place(const Display& display, double strength);

@@ -60,18 +60,20 @@ PictureView::PictureView(ViewTransform& transform, QWidget* parent)
   setFocusPolicy(Qt::StrongFocus);
   setAccessibleName(tr("Picture"));
   grabGesture(Qt::PinchGesture);
-  connect(&transform_, &ViewTransform::changed, this, qOverload<>(&QWidget::update));
+  connect(&transform_, &ViewTransform::changed, this, &PictureView::redraw);
 }
 
 void PictureView::set_picture(PicturePtr picture) {
   if (picture == picture_) return;
   picture_ = std::move(picture);
-  update();
+  frame_ = picture_ ? QRectF(0, 0, picture_->width(), picture_->height()) : QRectF();
+  redraw();
 }
 
 void PictureView::set_scene(OverlayScene scene) {
   scene_ = std::move(scene);
-  update();
+  if (picture_ && scene_.rows > 0) frame_ |= scene_.rect;
+  redraw();
 }
 
 void PictureView::set_placeholder(const QString& title, const QString& hint) {
@@ -82,7 +84,7 @@ void PictureView::set_placeholder(const QString& title, const QString& hint) {
 
 void PictureView::set_overlay_visible(bool visible) {
   overlay_visible_ = visible;
-  update();
+  redraw();
 }
 
 void PictureView::set_patch(int id) {
@@ -94,32 +96,37 @@ void PictureView::set_painting(bool painting, const std::set<int>& painted) {
   painting_ = painting;
   painted_ = painted;
   setCursor(painting ? Qt::CrossCursor : Qt::ArrowCursor);
+  redraw();
+}
+
+void PictureView::redraw() {
+  backdrop_ = {};
   update();
 }
 
 // ---- Geometry ----------------------------------------------------------------------------------
 
-QSizeF PictureView::picture_size() const {
-  return picture_ ? QSizeF(picture_->width(), picture_->height()) : QSizeF();
-}
-
 QRectF PictureView::target() const {
-  return transform_.target(size(), picture_size());
+  const QRectF framed = transform_.target(size(), frame_.size());
+  if (frame_.isEmpty()) return framed;
+  const double scale = framed.width() / frame_.width();
+  return {framed.topLeft() - frame_.topLeft() * scale,
+          QSizeF(picture_->width(), picture_->height()) * scale};
 }
 
 double PictureView::zoom() const {
-  return transform_.scale(size(), picture_size()) * devicePixelRatioF();
+  return transform_.scale(size(), frame_.size()) * devicePixelRatioF();
 }
 
 void PictureView::zoom_by(double factor) {
   const QPointF middle(width() / 2.0, height() / 2.0);
-  transform_.zoom_to(transform_.scale(size(), picture_size()) * factor, middle, size(),
-                     picture_size());
+  transform_.zoom_to(transform_.scale(size(), frame_.size()) * factor, middle, size(),
+                     frame_.size());
 }
 
 void PictureView::zoom_to_actual_size() {
   const QPointF middle(width() / 2.0, height() / 2.0);
-  transform_.zoom_to(1.0 / devicePixelRatioF(), middle, size(), picture_size());
+  transform_.zoom_to(1.0 / devicePixelRatioF(), middle, size(), frame_.size());
 }
 
 QRectF PictureView::cell_rect(int cell) const {
@@ -140,12 +147,13 @@ PictureView::Place PictureView::place_at(QPointF point) const {
   Place place;
   if (!picture_) return place;
   const QRectF whole = target();
-  if (!whole.contains(point)) return place;
   const double scale = whole.width() / picture_->width();
   const double x = (point.x() - whole.x()) / scale, y = (point.y() - whole.y()) / scale;
-  place.on_picture = true;
-  place.x = std::min(static_cast<int>(x), picture_->width() - 1);
-  place.y = std::min(static_cast<int>(y), picture_->height() - 1);
+  place.on_picture = whole.contains(point);
+  if (place.on_picture) {
+    place.x = std::min(static_cast<int>(x), picture_->width() - 1);
+    place.y = std::min(static_cast<int>(y), picture_->height() - 1);
+  }
   if (scene_.rows == 0 || !scene_.rect.contains(QPointF(x, y))) return place;
   const int row =
       std::min(static_cast<int>((y - scene_.rect.y()) / scene_.rect.height() * scene_.rows),
@@ -164,7 +172,7 @@ QPointF PictureView::middle_of(int id) const {
 
 QString PictureView::describe(const Place& place) const {
   QString text;
-  if (!place.on_picture) return text;
+  if (!place.on_picture && place.id < 0) return text;
   if (place.id >= 0) {
     const auto cell = static_cast<std::size_t>(place.cell);
     text = tr("patch %1 (row %2, column %3)")
@@ -181,7 +189,8 @@ QString PictureView::describe(const Place& place) const {
   } else if (scene_.rows > 0) {
     text = tr("not seen by the model");
   }
-  const QString pixel = tr("pixel %1, %2").arg(place.x).arg(place.y);
+  const QString pixel = place.on_picture ? tr("pixel %1, %2").arg(place.x).arg(place.y)
+                                         : tr("padding");
   return text.isEmpty() ? pixel : text + QStringLiteral("  \u00b7  ") + pixel;
 }
 
@@ -189,21 +198,14 @@ QString PictureView::describe(const Place& place) const {
 
 void PictureView::paintEvent(QPaintEvent*) {
   QPainter painter(this);
-  painter.fillRect(rect(), stage_color(palette()));
-  if (!picture_) return draw_placeholder(painter);
-  const QRectF whole = target();
-  draw_picture(painter, whole);
-  const bool grid = scene_.rows > 0;
-  if (grid && (overlay_visible_ || painting_)) {
-    draw_unseen(painter, whole);
-    if (!painting_ && !scene_.heat.isNull()) {
-      const QRectF place(cell_rect(0).topLeft(),
-                         cell_rect(scene_.rows * scene_.cols - 1).bottomRight());
-      painter.setRenderHint(QPainter::SmoothPixmapTransform, scene_.smooth);
-      painter.drawImage(place, scene_.heat);
-    }
-    draw_cells(painter);
+  if (!picture_) {
+    painter.fillRect(rect(), stage_color(palette()));
+    return draw_placeholder(painter);
   }
+  // Scaling takes far longer than following the mouse may.
+  if (backdrop_.size() != size() * devicePixelRatioF()) draw_backdrop();
+  painter.drawPixmap(0, 0, backdrop_);
+  const bool grid = scene_.rows > 0;
   if (grid && patch_ >= 0) {
     const int cell = scene_.cell_of(patch_);
     if (cell >= 0) draw_outline(painter, cell_rect(cell), 2);
@@ -220,12 +222,31 @@ void PictureView::paintEvent(QPaintEvent*) {
   }
 }
 
+void PictureView::draw_backdrop() {
+  backdrop_ = QPixmap(size() * devicePixelRatioF());
+  backdrop_.setDevicePixelRatio(devicePixelRatioF());
+  backdrop_.fill(stage_color(palette()));
+  QPainter painter(&backdrop_);
+  const QRectF whole = target();
+  draw_picture(painter, whole);
+  if (scene_.rows == 0 || !(overlay_visible_ || painting_)) return;
+  draw_unseen(painter, whole);
+  if (!painting_ && !scene_.heat.isNull()) {
+    const QRectF place(cell_rect(0).topLeft(),
+                       cell_rect(scene_.rows * scene_.cols - 1).bottomRight());
+    painter.setRenderHint(QPainter::SmoothPixmapTransform, scene_.smooth);
+    painter.drawImage(place, scene_.heat);
+  }
+  draw_cells(painter);
+}
+
 void PictureView::draw_picture(QPainter& painter, const QRectF& whole) const {
   const double device = whole.width() / picture_->width() * devicePixelRatioF();
   const QImage& level = picture_->level_for(device);
   // Above 100 % pixels stay sharp, so that it is clear what the model was given.
   painter.setRenderHint(QPainter::SmoothPixmapTransform, device < 1);
   const QRectF seen = whole.intersected(rect());
+  if (seen.isEmpty()) return;
   const double to_level = level.width() / whole.width();
   const QRectF source((seen.x() - whole.x()) * to_level, (seen.y() - whole.y()) * to_level,
                       seen.width() * to_level, seen.height() * to_level);
@@ -340,8 +361,8 @@ void PictureView::draw_placeholder(QPainter& painter) const {
 void PictureView::wheelEvent(QWheelEvent* event) {
   if (!picture_ || event->angleDelta().y() == 0) return;
   const double factor = std::pow(kWheelFactor, event->angleDelta().y() / 120.0);
-  transform_.zoom_to(transform_.scale(size(), picture_size()) * factor, event->position(), size(),
-                     picture_size());
+  transform_.zoom_to(transform_.scale(size(), frame_.size()) * factor, event->position(), size(),
+                     frame_.size());
   event->accept();
 }
 
@@ -368,7 +389,7 @@ void PictureView::mouseMoveEvent(QMouseEvent* event) {
     if ((hover_ - pressed_).manhattanLength() > 4) dragging_ = true;
     if (dragging_) {
       setCursor(Qt::ClosedHandCursor);
-      transform_.pan(hover_ - last_, size(), picture_size());
+      transform_.pan(hover_ - last_, size(), frame_.size());
     }
   }
   last_ = hover_;
@@ -442,14 +463,19 @@ void PictureView::focusOutEvent(QFocusEvent* event) {
   QWidget::focusOutEvent(event);
 }
 
+void PictureView::changeEvent(QEvent* event) {
+  if (event->type() == QEvent::PaletteChange) redraw();
+  QWidget::changeEvent(event);
+}
+
 bool PictureView::event(QEvent* event) {
   if (event->type() == QEvent::Gesture) {
     const auto* pinch =
         static_cast<QPinchGesture*>(static_cast<QGestureEvent*>(event)->gesture(Qt::PinchGesture));
     if (pinch != nullptr && picture_) {
       const QPointF middle = mapFromGlobal(pinch->hotSpot());
-      transform_.zoom_to(transform_.scale(size(), picture_size()) * pinch->scaleFactor(), middle,
-                         size(), picture_size());
+      transform_.zoom_to(transform_.scale(size(), frame_.size()) * pinch->scaleFactor(), middle,
+                         size(), frame_.size());
       return true;
     }
   }

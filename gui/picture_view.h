@@ -1,6 +1,7 @@
 #pragma once
 // One picture with what is drawn over it. Shows and reports; decides nothing.
 
+#include <QPixmap>
 #include <QWidget>
 #include <set>
 #include <vector>
@@ -36,9 +37,9 @@ class PictureView : public QWidget {
 
   /// What lies under a point of the view.
   struct Place {
-    bool on_picture = false;
-    int x = 0, y = 0;        // picture pixel
-    int cell = -1, id = -1;  // of the grid; -1: none there
+    bool on_picture = false;  // else, with a cell, on the padding that the model sees beside it
+    int x = 0, y = 0;         // picture pixel
+    int cell = -1, id = -1;   // of the grid; -1: none there
   };
   Place place_at(QPointF point) const;
   /// The middle of a visual token's cell, in the view.
@@ -67,12 +68,14 @@ class PictureView : public QWidget {
   void keyReleaseEvent(QKeyEvent* event) override;
   void leaveEvent(QEvent* event) override;
   void focusOutEvent(QFocusEvent* event) override;
+  void changeEvent(QEvent* event) override;
   bool event(QEvent* event) override;
 
  private:
-  QSizeF picture_size() const;
   QRectF target() const;
   QRectF cell_rect(int cell) const;
+  void redraw();
+  void draw_backdrop();
   void draw_picture(QPainter& painter, const QRectF& target) const;
   void draw_unseen(QPainter& painter, const QRectF& target) const;
   void draw_cells(QPainter& painter) const;
@@ -85,7 +88,9 @@ class PictureView : public QWidget {
   ViewTransform& transform_;
   PicturePtr picture_;
   OverlayScene scene_;
+  QRectF frame_;  // what is fitted, in picture pixels: the picture, and padding that the grid has
   QString title_, hint_;
+  QPixmap backdrop_;  // picture and overlay, without what follows the mouse; null: to be drawn
   bool overlay_visible_ = true;
   int patch_ = -1;
   bool painting_ = false;

@@ -76,9 +76,10 @@ RunPtr RunHistory::find(int id) const {
   return row < 0 ? nullptr : runs_[static_cast<std::size_t>(row)];
 }
 
-RunPtr RunHistory::newest_of_turn(int turn, bool pruned) const {
+RunPtr RunHistory::newest_of_turn(int turn,
+                                  const std::function<bool(const PruneChoice&)>& fits) const {
   const auto found = std::find_if(runs_.rbegin(), runs_.rend(), [&](const RunPtr& run) {
-    return run->turn == turn && run->prune.prunes() == pruned;
+    return run->turn == turn && fits(run->prune);
   });
   return found == runs_.rend() ? nullptr : *found;
 }

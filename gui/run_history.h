@@ -3,6 +3,7 @@
 // the traces behind attention maps, which hold keys and values, stay for the newest few only.
 
 #include <QAbstractListModel>
+#include <functional>
 #include <vector>
 
 #include "gui/run.h"
@@ -27,8 +28,8 @@ class RunHistory : public QAbstractListModel {
   /// Null for an id that is not here (any more).
   RunPtr find(int id) const;
   int row_of(int id) const;
-  /// The newest run in a place, pruned or not; null where there is none.
-  RunPtr newest_of_turn(int turn, bool pruned) const;
+  /// The newest run in a place whose pruning fits; null where there is none.
+  RunPtr newest_of_turn(int turn, const std::function<bool(const PruneChoice&)>& fits) const;
 
  private:
   std::size_t traces_;

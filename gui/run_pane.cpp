@@ -2,6 +2,7 @@
 
 #include <QHBoxLayout>
 #include <QPushButton>
+#include <QResizeEvent>
 #include <QTimer>
 #include <QVBoxLayout>
 #include <algorithm>
@@ -52,6 +53,7 @@ RunPane::RunPane(Viewer& viewer, ViewTransform& transform, Side side, QWidget* p
     : QWidget(parent), viewer_(viewer), side_(side), tokens_(viewer.readings()) {
   header_ = new QLabel;
   header_->setWordWrap(true);
+  header_->setAlignment(Qt::AlignTop);
   header_->setTextFormat(Qt::RichText);
   header_->setTextInteractionFlags(Qt::TextSelectableByMouse);
   header_->setContentsMargins(8, 4, 8, 4);
@@ -112,8 +114,10 @@ RunPane::RunPane(Viewer& viewer, ViewTransform& transform, Side side, QWidget* p
     refresh_words();
   });
   connect(&state, &ViewState::display_changed, this, &RunPane::refresh_scene);
+  connect(&viewer_.encoder(), &EncoderReader::changed, this, &RunPane::refresh_scene);
   connect(&state, &ViewState::painted_changed, this, [this, &state] {
     view_->set_painting(state.painting() && side_ == Side::main, state.painted());
+    if (side_ == Side::main) refresh_scene();
   });
   connect(&viewer_, &Viewer::streamed_changed, this, &RunPane::refresh_words);
   connect(&viewer_.readings(), &Readings::changed, this, [this](int id) {
@@ -139,6 +143,27 @@ void RunPane::set_header_visible(bool visible) {
   refresh_header();
 }
 
+void RunPane::level(RunPane& a, RunPane& b) {
+  const int header = std::max(a.header_->heightForWidth(a.width()),
+                              b.header_->heightForWidth(b.width()));
+  const int words =
+      std::max(a.words_->layout()->sizeHint().height(), b.words_->layout()->sizeHint().height());
+  for (RunPane* pane : {&a, &b}) {
+    pane->header_->setMinimumHeight(header);
+    pane->words_->setMinimumHeight(words);
+  }
+}
+
+void RunPane::stand_alone() {
+  header_->setMinimumHeight(0);
+  words_->setMinimumHeight(0);
+}
+
+void RunPane::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  if (event->size().width() != event->oldSize().width()) Q_EMIT heights_changed();
+}
+
 void RunPane::refresh_run() {
   view_->set_picture(viewer_.shown_picture());
   ImageSource& source = viewer_.pictures();
@@ -161,8 +186,19 @@ void RunPane::refresh_scene() {
   const RunPtr shown = run();
   ViewState& state = viewer_.view();
   OverlayScene scene;
-  if (shown) scene = compose(*shown, viewer_.picture_in(*shown), state, viewer_.readings());
-  bar_->setVisible(shown != nullptr && state.lens() != Lens::none);
+  const PicturePtr picture = viewer_.shown_picture();
+  const bool encoder = picture && state.lens() == Lens::encoder;
+  const bool painting = shown && state.painting() && side_ == Side::main;
+  if (painting) {
+    scene = compose_painting(*shown, viewer_.picture_in(*shown), state);
+  } else if (encoder) {
+    const EncoderMapsPtr maps = viewer_.encoder().maps(picture, state.encoder().rollout);
+    scene = compose_encoder(maps.get(), state, shown.get(),
+                            shown ? viewer_.picture_in(*shown) : 0);
+  } else if (shown) {
+    scene = compose(*shown, viewer_.picture_in(*shown), state, viewer_.readings());
+  }
+  bar_->setVisible(painting || encoder || (shown && state.lens() != Lens::none));
   bar_->show_scene(scene, state.display());
   view_->set_scene(std::move(scene));
   view_->set_overlay_visible(state.overlay_visible());
@@ -190,6 +226,7 @@ void RunPane::refresh_words() {
   question_->setPalette(faint);
   words_->setVisible(shown || streaming);
   refresh_suggestions();
+  Q_EMIT heights_changed();
 }
 
 void RunPane::refresh_suggestions() {

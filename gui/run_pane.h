@@ -27,9 +27,19 @@ class RunPane : public QWidget {
   /// Shown above the picture while two runs are compared.
   void set_header_visible(bool visible);
 
+  /// Gives headers and words of both panes the same heights, so that their pictures stand level.
+  static void level(RunPane& a, RunPane& b);
+  /// Ends that.
+  void stand_alone();
+
  Q_SIGNALS:
   /// A suggested question was clicked.
   void question_suggested(const QString& text);
+  /// Header or words may take another height now.
+  void heights_changed();
+
+ protected:
+  void resizeEvent(QResizeEvent* event) override;
 
  private:
   RunPtr run() const;

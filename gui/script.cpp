@@ -1,10 +1,15 @@
 #include "gui/script.h"
 
 #include <QApplication>
+#include <QDateTime>
 #include <QDir>
 #include <QDockWidget>
 #include <QFile>
+#include <QJsonDocument>
+#include <QJsonObject>
 #include <QTimer>
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <utility>
 
@@ -42,10 +47,15 @@ qint64 resident_bytes() {
   return pages.size() > 1 ? pages[1].toLongLong() * 4096 : 0;
 }
 
+void say(const QJsonObject& object) {
+  std::printf("%s\n", QJsonDocument(object).toJson(QJsonDocument::Compact).constData());
+  std::fflush(stdout);
+}
+
 }  // namespace
 
-Script::Script(MainWindow& window, QString folder, QElapsedTimer since_start)
-    : window_(window), folder_(std::move(folder)), since_start_(since_start) {}
+Script::Script(MainWindow& window, QString folder)
+    : window_(window), folder_(std::move(folder)) {}
 
 Status Script::load(const QString& file) {
   QFile source(file);
@@ -70,7 +80,8 @@ bool Script::resting() const {
   const ImageSource& pictures = viewer.pictures();
   const bool picture =
       pictures.index() < 0 || pictures.current() || !pictures.current_error().isEmpty();
-  return !viewer.busy() && !viewer.inference().loading() && viewer.maps().idle() && picture;
+  return !viewer.busy() && !viewer.inference().loading() && viewer.maps().idle() &&
+         viewer.encoder().idle() && picture;
 }
 
 void Script::wait_for_rest() {
@@ -79,6 +90,7 @@ void Script::wait_for_rest() {
   auto* timer = new QTimer(this);
   connect(timer, &QTimer::timeout, this, [this, timer] {
     calm_ = resting() ? calm_ + 1 : 0;
+    if (calm_ == 1) at_rest_ = QDateTime::currentMSecsSinceEpoch();
     if (calm_ >= kCalmLooks) {
       timer->deleteLater();
       timer->stop();
@@ -123,6 +135,56 @@ Status Script::shoot(const QString& name) {
   return {};
 }
 
+void Script::stop_later() {
+  QTimer::singleShot(*stop_after_, Qt::PreciseTimer, this, [this] {
+    Viewer& viewer = window_.viewer();
+    const bool running = viewer.busy();
+    QElapsedTimer since_stop;
+    since_stop.start();
+    viewer.stop();
+    auto* watch = new QObject(this);
+    const auto report = [this, watch, since_stop, running] {
+      if (window_.viewer().busy()) return;
+      const auto took = static_cast<double>(since_stop.nsecsElapsed()) / 1e6;
+      say({{"stopped_while_running", running}, {"stop_ms", took}});
+      watch->deleteLater();
+    };
+    connect(&viewer, &Viewer::busy_changed, watch, report);
+    if (!running) report();
+  });
+  stop_after_.reset();
+}
+
+void Script::print_probe() {
+  std::vector<double> took = probe_.stop();
+  std::sort(took.begin(), took.end());
+  if (took.empty()) return;
+  say({{"moves", static_cast<qint64>(took.size())},
+       {"input_ms_median", took[took.size() / 2]},
+       {"input_ms_p99", took[took.size() * 99 / 100]},
+       {"input_ms_worst", took.back()}});
+}
+
+Status Script::paint(const QStringList& words) {
+  const OverlayScene& scene = window_.main_pane().picture_view().scene();
+  std::array<int, 4> corners{};
+  for (int i = 0; i < 4; ++i) {
+    FOVEA_TRY(corners[static_cast<std::size_t>(i)], number(words, i));
+  }
+  const auto [top, left, bottom, right] = corners;
+  if (top < 0 || left < 0 || bottom >= scene.rows || right >= scene.cols) {
+    return wrong("there are no such patches");
+  }
+  std::vector<int> patches;
+  for (int row = top; row <= bottom; ++row) {
+    for (int col = left; col <= right; ++col) {
+      patches.push_back(scene.ids[static_cast<std::size_t>(row * scene.cols + col)]);
+    }
+  }
+  window_.view().paint(patches, true);
+  return {};
+}
+
 Status Script::run(const QString& command, const QStringList& words, const QString& rest) {
   Viewer& viewer = window_.viewer();
   ViewState& view = viewer.view();
@@ -157,13 +219,33 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     viewer.set_prune(choice);
   } else if (is("compare")) {
     FOVEA_TRY(const bool on, on_off(words));
+    viewer.set_against(words.value(1) == QLatin1String("biased") ? Viewer::Against::biased
+                                                                 : Viewer::Against::unpruned);
     viewer.set_comparing(on);
+  } else if (is("debias")) {
+    PruneChoice choice = viewer.prune();
+    choice.debias.reset();
+    if (first != QLatin1String("off")) choice.debias = first.toDouble();
+    viewer.set_prune(choice);
+  } else if (is("padding")) {
+    PruneChoice choice = viewer.prune();
+    FOVEA_TRY(const bool on, on_off(words));
+    choice.ignore_padding = !on;
+    viewer.set_prune(choice);
+  } else if (is("painting")) {
+    FOVEA_TRY(const bool on, on_off(words));
+    view.set_painting(on);
+  } else if (is("paint")) {
+    return paint(words);
+  } else if (is("ask_painted")) {
+    viewer.ask_with_painted();
   } else if (is("follow")) {
     FOVEA_TRY(const bool on, on_off(words));
     viewer.set_follow_up(on);
   } else if (is("ask")) {
     window_.ask_bar().question().setText(rest);
     viewer.ask(rest);
+    if (stop_after_) stop_later();
   } else if (is("type")) {
     window_.ask_bar().question().setText(rest);
   } else if (is("run")) {
@@ -192,9 +274,20 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     }
     view.choose(choice);
   } else if (is("lens")) {
-    view.set_lens(first == QLatin1String("kept")   ? Lens::kept
-                  : first == QLatin1String("none") ? Lens::none
-                                                   : Lens::attention);
+    view.set_lens(first == QLatin1String("kept")      ? Lens::kept
+                  : first == QLatin1String("none")    ? Lens::none
+                  : first == QLatin1String("encoder") ? Lens::encoder
+                                                      : Lens::attention);
+  } else if (is("encoder")) {
+    EncoderChoice choice = view.encoder();
+    choice.map = first == QLatin1String("rollout")    ? EncoderChoice::Map::rollout
+                 : first == QLatin1String("received") ? EncoderChoice::Map::received
+                                                      : EncoderChoice::Map::class_token;
+    bool one = false;
+    choice.layer = words.value(1).toInt(&one);
+    if (!one) choice.layer = EncoderChoice::kMean;
+    view.choose_encoder(choice);
+    view.set_lens(Lens::encoder);
   } else if (is("stage")) {
     FOVEA_TRY(const int stage, number(words, 0));
     view.set_stage(stage);
@@ -239,15 +332,27 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     } else {
       window_.zoom_by(first.toDouble());
     }
+  } else if (is("choose_model")) {
+    window_.choose_model();
   } else if (is("keys")) {
     window_.show_keys();
   } else if (is("shot")) {
     return shoot(rest);
+  } else if (is("answer")) {
+    const RunPtr& shown = view.run();
+    if (!shown) return wrong("there is no answer");
+    say({{"question", shown->question}, {"answer", shown->text()}});
   } else if (is("measure")) {
-    std::printf("{\"ms_since_start\": %lld, \"resident_bytes\": %lld}\n",
-                static_cast<long long>(since_start_.elapsed()),
-                static_cast<long long>(resident_bytes()));
-    std::fflush(stdout);
+    say({{"at_rest_ms", at_rest_}, {"resident_bytes", resident_bytes()}});
+  } else if (is("probe")) {
+    FOVEA_TRY(const bool on, on_off(words));
+    if (on) {
+      probe_.start(window_.main_pane().picture_view());
+    } else {
+      print_probe();
+    }
+  } else if (is("stop_after")) {
+    FOVEA_TRY(stop_after_, number(words, 0));
   } else {
     return wrong(QStringLiteral("there is no command \"%1\"").arg(command));
   }

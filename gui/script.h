@@ -7,26 +7,38 @@
 //   open PATH                    picture or folder
 //   model DIR                    loads another model
 //   prune none|METHOD [PRESET|N] how the next question is pruned: a preset, or N tokens a layer
-//   compare on|off               ask without pruning, too
+//   debias SIGMA|off, padding on|off  how scores are debiased before a cut
+//   compare on|off [unpruned|biased]  ask for what stands beside the answer, too
+//   paint ROW COLUMN ROW COLUMN  keeps the patches of this rectangle, corners included
+//   painting on|off, ask_painted
 //   follow on|off                questions go on after the answers before
 //   ask TEXT                     asks and waits for the answer and its maps
 //   type TEXT                    writes a question without asking it
 //   run N                        the answer N (1: the first) of this session
 //   word N|all                   which word of the answer
 //   layer N|mean, head N|mean|max
-//   lens attention|kept|none, stage N
+//   lens attention|kept|encoder|none, stage N
+//   encoder class|received|rollout [LAYER]  of the vision tower
 //   patch ROW COLUMN|none
 //   colors viridis|inferno|turbo|gray, range shared|own|clipped, smooth on|off, opacity 0..1
 //   panel NAME [show|hide]       brings a panel to the front, or hides it
 //   zoom fit|width|FACTOR
+//   choose_model                 the dialog that loads models (the next shot is of it)
 //   keys                         the page of shortcuts (the next shot is of it)
 //   shot NAME                    saves DIR/NAME.png
-//   measure                      prints time since start and memory as one JSON object
+//   answer                       prints question and answer on screen as one JSON object
+//   measure                      prints as one JSON object when the window came to rest (in
+//                                milliseconds since 1970) and how much memory it takes
+//   probe on|off                 moves the mouse every 40 ms from another thread; off prints the
+//                                milliseconds until each move was answered and redrawn
+//   stop_after MS                stops the next answer after this time, and prints how long the
+//                                window waited for it
 
 #include <QElapsedTimer>
 #include <QObject>
 #include <QStringList>
 
+#include "gui/input_probe.h"
 #include "gui/main_window.h"
 
 namespace fovea::gui {
@@ -35,8 +47,8 @@ class Script : public QObject {
   Q_OBJECT
 
  public:
-  /// `window` must outlive the script. `since_start` runs since the program began.
-  Script(MainWindow& window, QString folder, QElapsedTimer since_start);
+  /// `window` must outlive the script.
+  Script(MainWindow& window, QString folder);
 
   /// Errors: io, not_found.
   Status load(const QString& file);
@@ -54,10 +66,16 @@ class Script : public QObject {
   bool resting() const;
   Status run(const QString& command, const QStringList& words, const QString& rest);
   Status shoot(const QString& name);
+  Status paint(const QStringList& words);
+  void stop_later();
+  void print_probe();
 
   MainWindow& window_;
   QString folder_;
-  QElapsedTimer since_start_, waiting_;
+  QElapsedTimer waiting_;
+  qint64 at_rest_ = 0;  // milliseconds since 1970
+  InputProbe probe_;
+  std::optional<int> stop_after_;
   QStringList lines_;
   int line_ = 0;
   int calm_ = 0;  // looks in a row that found everything at rest

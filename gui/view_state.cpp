@@ -8,6 +8,8 @@ namespace fovea::gui {
 void ViewState::show(RunPtr run, RunPtr reference) {
   if (run == run_ && reference == reference_) return;
   const bool other_run = run != run_;
+  // What was painted belongs to the pictures of one prompt.
+  const bool same_pictures = run && run_ && run->pictures == run_->pictures;
   run_ = std::move(run);
   reference_ = std::move(reference);
   if (other_run) {
@@ -19,6 +21,11 @@ void ViewState::show(RunPtr run, RunPtr reference) {
       choice_.layer = std::min(choice_.layer, model.layers - 1);
       choice_.heads.head = std::min(choice_.heads.head, model.heads - 1);
     }
+  }
+  if (!same_pictures) {
+    painted_.clear();
+    painting_ = painting_ && run_ != nullptr;
+    Q_EMIT painted_changed();
   }
   Q_EMIT runs_changed();
 }
@@ -69,6 +76,12 @@ void ViewState::set_lens(Lens lens) {
   Q_EMIT selection_changed();
 }
 
+void ViewState::choose_encoder(const EncoderChoice& choice) {
+  if (choice == encoder_) return;
+  encoder_ = choice;
+  Q_EMIT selection_changed();
+}
+
 void ViewState::set_stage(int stage) {
   const int stages = run_ ? static_cast<int>(run_->answer.pruning.stages.size()) : 0;
   stage = std::clamp(stage, 0, stages);
@@ -111,6 +124,7 @@ void ViewState::set_painting(bool painting) {
 void ViewState::paint(const std::vector<int>& patches, bool add) {
   const std::size_t before = painted_.size();
   for (const int patch : patches) {
+    if (patch < 0) continue;
     if (add) {
       painted_.insert(patch);
     } else {

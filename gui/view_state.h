@@ -5,6 +5,7 @@
 #include <set>
 
 #include "gui/token_maps.h"
+#include "vision/attention_rollout.h"
 
 namespace fovea::gui {
 
@@ -13,6 +14,19 @@ enum class Lens {
   none,
   attention,  // of an answer token
   kept,       // which patches survived up to a pruning stage
+  encoder,    // of the vision tower itself, whatever was asked
+};
+
+/// Which of the vision tower's maps.
+struct EncoderChoice {
+  enum class Map { class_token, received, rollout } map = Map::class_token;
+  static constexpr int kMean = -1;
+  int layer = kMean, head = kMean;  // of the first two
+  RolloutOptions rollout;
+  bool operator==(const EncoderChoice& other) const {
+    return map == other.map && layer == other.layer && head == other.head &&
+           rollout.fusion == other.rollout.fusion && rollout.discard == other.rollout.discard;
+  }
 };
 
 /// What the top of the colour scale stands for.
@@ -59,6 +73,8 @@ class ViewState : public QObject {
 
   Lens lens() const { return lens_; }
   void set_lens(Lens lens);
+  const EncoderChoice& encoder() const { return encoder_; }
+  void choose_encoder(const EncoderChoice& choice);
   /// Pruning stages that have acted in the picture drawn by Lens::kept: 0 shows all patches.
   int stage() const { return stage_; }
   void set_stage(int stage);
@@ -79,6 +95,7 @@ class ViewState : public QObject {
   bool painting() const { return painting_; }
   void set_painting(bool painting);
   const std::set<int>& painted() const { return painted_; }
+  /// Ids below 0, which cells without a token have, are passed over.
   void paint(const std::vector<int>& patches, bool add);
   void clear_painted();
 
@@ -96,6 +113,7 @@ class ViewState : public QObject {
   int token_ = kWholeAnswer;
   MapChoice choice_;
   Lens lens_ = Lens::attention;
+  EncoderChoice encoder_;
   int stage_ = 0;
   bool overlay_visible_ = true, overlay_held_ = false;
   Display display_;

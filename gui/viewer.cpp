@@ -22,18 +22,33 @@ Viewer::Viewer(Settings& settings, QObject* parent)
   if (budget > 0) prune_.budget = budget;
   follow_up_ = settings_.get("ask/follow_up").toBool();
   comparing_ = settings_.get("ask/compare").toBool();
+  if (const double sigma = settings_.get("ask/debias").toDouble(); sigma != 0) {
+    prune_.debias = sigma;
+  }
+  prune_.ignore_padding = settings_.get("ask/ignore_padding").toBool();
+  const QString against = settings_.get("ask/against").toString();
+  against_ = against == QLatin1String("biased") ? Against::biased : Against::unpruned;
 
   connect(&pictures_, &ImageSource::failed, this, &Viewer::notice);
   connect(&pictures_, &ImageSource::current_changed, this, &Viewer::follow_picture);
   connect(&maps_, &MapStore::failed, this, &Viewer::notice);
+  connect(&encoder_, &EncoderReader::failed, this, &Viewer::notice);
   connect(&inference_, &Inference::load_started, this, &Viewer::busy_changed);
   connect(&inference_, &Inference::loaded, this, [this] {
     last_turn_ = 0;
+    remember_model();
+    encoder_.set_model(inference_.weights());
     Q_EMIT busy_changed();
   });
   connect(&inference_, &Inference::load_failed, this, [this](const Error& error) {
+    chosen_model_.reset();
     Q_EMIT busy_changed();
-    Q_EMIT notice(error);
+    if (!restoring_model_) {
+      Q_EMIT notice(error);
+      return;
+    }
+    Q_EMIT notice(Error(error).with_remedy("The bundled model was loaded instead; Ctrl+M chooses"));
+    load_model({});
   });
   connect(&inference_, &Inference::piece, this, [this](int id, const QString& text) {
     if (id != streaming_id_) streamed_.clear();
@@ -58,6 +73,8 @@ void Viewer::set_prune(const PruneChoice& prune) {
   settings_.set("ask/method", prune_.method);
   settings_.set("ask/preset", prune_.preset);
   settings_.set("ask/budget", prune_.budget.value_or(0.0));
+  settings_.set("ask/debias", prune_.debias.value_or(0.0));
+  settings_.set("ask/ignore_padding", prune_.ignore_padding);
   Q_EMIT prune_changed();
 }
 
@@ -71,18 +88,60 @@ void Viewer::set_comparing(bool comparing) {
   comparing_ = comparing;
   settings_.set("ask/compare", comparing);
   Q_EMIT prune_changed();
+  complete_comparison();
+}
+
+void Viewer::set_against(Against against) {
+  if (against == against_) return;
+  against_ = against;
+  settings_.set("ask/against", against == Against::biased ? QStringLiteral("biased")
+                                                          : QStringLiteral("unpruned"));
+  Q_EMIT prune_changed();
+  if (comparing_) complete_comparison();
+}
+
+PruneChoice Viewer::beside(const PruneChoice& prune) const {
+  return against_ == Against::biased && prune.debiased() ? prune.without_debias() : PruneChoice{};
+}
+
+void Viewer::complete_comparison() {
   const RunPtr run = view_.run();
   if (!run || busy()) return;
   show(run);
-  if (!comparing || view_.reference()) return;
-  if (run->prune.prunes()) return repeat(*run, PruneChoice{});
+  if (!comparing_ || view_.reference()) return;
+  if (run->prune.prunes()) return repeat(*run, beside(run->prune));
   if (prune_.prunes()) return repeat(*run, prune_);
   Q_EMIT notice(make_error(ErrorCode::usage, "there is nothing to compare with yet")
                     .with_remedy("Choose a pruning method, then ask"));
 }
 
 void Viewer::load_model(const LoadRequest& request) {
+  chosen_model_.reset();
+  restoring_model_ = false;
   inference_.load(request);
+}
+
+void Viewer::restore_model(const LoadRequest& request) {
+  load_model(request);
+  restoring_model_ = !request.folder.isEmpty();
+}
+
+void Viewer::use_model(const LoadRequest& request) {
+  load_model(request);
+  chosen_model_ = request;
+}
+
+void Viewer::remember_model() {
+  if (!chosen_model_) return;
+  settings_.set("model/folder", chosen_model_->folder);
+  settings_.set("model/dtype", chosen_model_->dtype == DTypeChoice::f32    ? QStringLiteral("f32")
+                               : chosen_model_->dtype == DTypeChoice::bf16 ? QStringLiteral("bf16")
+                                                                           : QStringLiteral("auto"));
+  settings_.set("model/threads", chosen_model_->threads);
+  if (!chosen_model_->folder.isEmpty()) {
+    settings_.remember("recent/models", chosen_model_->folder);
+  }
+  chosen_model_.reset();
 }
 
 void Viewer::ask(const QString& question) {
@@ -104,8 +163,8 @@ void Viewer::ask(const QString& question) {
   request.prune = prune_;
   RunPtr last;
   if (follow_up_ && last_turn_ != 0) {
-    last = history_.newest_of_turn(last_turn_, true);
-    if (!last) last = history_.newest_of_turn(last_turn_, false);
+    last = history_.newest_of_turn(last_turn_, &PruneChoice::prunes);
+    if (!last) last = history_.newest_of_turn(last_turn_, [](const PruneChoice&) { return true; });
   }
   request.follow_up = last != nullptr;
   const bool shown_before = last && shows(*last, *picture);
@@ -115,6 +174,29 @@ void Viewer::ask(const QString& question) {
 
 void Viewer::ask_again() {
   if (view_.run()) repeat(*view_.run(), prune_);
+}
+
+void Viewer::ask_with_painted() {
+  const RunPtr run = view_.run();
+  if (!run || view_.painted().empty()) {
+    Q_EMIT notice(make_error(ErrorCode::usage, "no patch was painted")
+                      .with_remedy("Paint the patches to keep (K), then ask again"));
+    return;
+  }
+  const auto& tokens = run->layout().visual;
+  std::set<int> painted_on;
+  for (const int id : view_.painted()) {
+    painted_on.insert(tokens[static_cast<std::size_t>(id)].image);
+  }
+  PruneChoice choice;
+  for (std::size_t id = 0; id < tokens.size(); ++id) {
+    const bool whole = !painted_on.contains(tokens[id].image);
+    if (whole || view_.painted().contains(static_cast<int>(id))) {
+      choice.keep.push_back(static_cast<std::int32_t>(id));
+    }
+  }
+  view_.set_painting(false);
+  repeat(*run, choice);
 }
 
 void Viewer::repeat(const Run& run, const PruneChoice& prune) {
@@ -132,17 +214,20 @@ void Viewer::repeat(const Run& run, const PruneChoice& prune) {
   request.replaces_last = last;
   request.pictures = run.asked_pictures;
   request.prune = prune;
-  send(std::move(request), false);
+  const PruneChoice other = beside(prune);
+  const bool missing = !history_.newest_of_turn(
+      run.turn, [&](const PruneChoice& known) { return known == other; });
+  send(std::move(request), comparing_ && prune.prunes() && missing);
 }
 
-void Viewer::send(AskRequest request, bool unpruned_too) {
+void Viewer::send(AskRequest request, bool both) {
   request.sampling.max_new_tokens = settings_.get("ask/max_new_tokens").toInt();
   request.compared = comparing_;
   asked_ = request.question;
   streamed_.clear();
-  if (unpruned_too) {
+  if (both) {
     AskRequest first = request;
-    first.prune = PruneChoice{};
+    first.prune = beside(request.prune);
     inference_.ask(std::move(first));
     request.replaces_last = true;
   }
@@ -179,10 +264,16 @@ void Viewer::forget() {
 void Viewer::show(const RunPtr& run) {
   RunPtr shown = run, reference;
   if (comparing_ && run) {
-    const RunPtr half = history_.newest_of_turn(run->turn, !run->prune.prunes());
-    if (half) {
-      shown = run->prune.prunes() ? run : half;
-      reference = run->prune.prunes() ? half : run;
+    // Either it is the half that stands beside another, or another stands beside it.
+    const RunPtr pruned = history_.newest_of_turn(run->turn, [&](const PruneChoice& other) {
+      return other.prunes() && !(other == run->prune) && beside(other) == run->prune;
+    });
+    if (pruned) {
+      shown = pruned;
+      reference = run;
+    } else if (run->prune.prunes()) {
+      reference = history_.newest_of_turn(
+          run->turn, [&](const PruneChoice& other) { return other == beside(run->prune); });
     }
   }
   std::vector<RunPtr> watched;

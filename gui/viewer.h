@@ -5,6 +5,7 @@
 #include <QObject>
 #include <optional>
 
+#include "gui/encoder_reader.h"
 #include "gui/image_source.h"
 #include "gui/inference.h"
 #include "gui/map_store.h"
@@ -29,6 +30,7 @@ class Viewer : public QObject {
   Inference& inference() { return inference_; }
   MapStore& maps() { return maps_; }
   Readings& readings() { return readings_; }
+  EncoderReader& encoder() { return encoder_; }
   RunHistory& history() { return history_; }
   ViewState& view() { return view_; }
 
@@ -41,12 +43,25 @@ class Viewer : public QObject {
   bool comparing() const { return comparing_; }
   /// Turned on with an answer on screen, its question is asked again for the missing half.
   void set_comparing(bool comparing);
+  /// What stands beside a pruned answer while comparing: the unpruned one, or (for a method that is
+  /// debiased) the same method's without debiasing.
+  enum class Against { unpruned, biased };
+  Against against() const { return against_; }
+  void set_against(Against against);
 
   void load_model(const LoadRequest& request);
+  /// The model of the last session: where it cannot be loaded any more, that is said and the bundled
+  /// one is loaded.
+  void restore_model(const LoadRequest& request);
+  /// Loads a model that the user chose: once it answers it is the one of the next start.
+  void use_model(const LoadRequest& request);
   /// About the picture that is looked at. What cannot be asked is said through notice().
   void ask(const QString& question);
   /// Asks the question of the run on screen again, as prune() says now.
   void ask_again();
+  /// Asks it again with only the painted patches left. Pictures of the conversation on which
+  /// nothing was painted stay whole.
+  void ask_with_painted();
   void stop() { inference_.stop(); }
   /// Forgets the conversation (the next question starts anew) and the list of answers.
   void forget();
@@ -73,13 +88,18 @@ class Viewer : public QObject {
   void notice(const fovea::Error& error);
 
  private:
-  /// Asks; with `unpruned_too`, first without pruning and then, in the same place, as it says.
-  void send(AskRequest request, bool unpruned_too);
-  /// The question of a run once more in its place.
+  /// Asks; with `both`, first what stands beside it and then, in the same place, as it says.
+  void send(AskRequest request, bool both);
+  /// The question of a run once more in its place, and for the missing half of a comparison.
   void repeat(const Run& run, const PruneChoice& prune);
+  /// How the answer is pruned that stands beside one pruned like this.
+  PruneChoice beside(const PruneChoice& prune) const;
+  /// Shows the pair of the run on screen, and asks for the half that is not there.
+  void complete_comparison();
   void take(const RunPtr& run);
   void finish(int id);
   void follow_picture();
+  void remember_model();
   /// The run, or the pair that it is part of while comparing.
   void show(const RunPtr& run);
 
@@ -87,11 +107,15 @@ class Viewer : public QObject {
   ImageSource pictures_;
   Inference inference_;
   MapStore maps_;
+  EncoderReader encoder_;
   ViewState view_;
   Readings readings_;
   RunHistory history_;
+  std::optional<LoadRequest> chosen_model_;  // being loaded
+  bool restoring_model_ = false;
   PruneChoice prune_;
   bool follow_up_ = false, comparing_ = false;
+  Against against_ = Against::unpruned;
   QString streamed_, asked_;
   int streaming_id_ = 0;
   int turns_ = 0;      // places given out so far

@@ -6,7 +6,8 @@
 #   bash tests/run.sh --full   all of that, then for as long as it takes: parity with transformers on
 #                              fresh random checkpoints, every test under the sanitizers, longer
 #                              fuzzing, accuracy of both bundled models over assets/eval (written
-#                              to tests/results/), benchmarks
+#                              to tests/results/), benchmarks; the viewer on an X server and its
+#                              measurements, the Debian package on a clean root
 #
 # Debian packages are installed only where some are missing (sudo only when not root). --full also
 # makes a Python environment in build/venv; PYTHON=... names one to use instead.
@@ -24,7 +25,7 @@ case "${1:-}" in
   "") ;;
   --full) full=yes ;;
   *)
-    sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     [[ $1 == --help || $1 == -h ]] && exit 0 || exit 2
     ;;
 esac
@@ -122,6 +123,10 @@ run_everything() {
     done
   done
   step "Every test under AddressSanitizer and UBSan" test_everything_sanitized
+  step "The viewer's tests on an X server" env QT_QPA_PLATFORM=xcb xvfb-run -a \
+    -s "-screen 0 1920x1080x24" build/release/tests/gui_tests
+  step "How quickly the viewer answers" python3 tests/gui/measure.py build/release/fovea-gui
+  step "The Debian package on a clean root" bash tests/gui/deb_test.sh build/release build/full/deb
   for harness in build/debug/tests/fuzz/*_fuzz; do
     name=$(basename "$harness" _fuzz)
     step "Fuzzing $name" fuzz "$name"
@@ -140,7 +145,9 @@ run_everything() {
 
 emoji_world_fonts=(fonts-noto-color-emoji fonts-dejavu-core fonts-liberation2 fonts-roboto-slab fonts-comic-neue
   fonts-bebas-neue fonts-yanone-kaffeesatz)
-bash app/install_packages.sh libgtest-dev qt6-base-dev ${full:+python3-venv "${emoji_world_fonts[@]}"}
+viewer_tools=(xvfb xauth debootstrap desktop-file-utils dpkg-dev file)
+bash app/install_packages.sh libgtest-dev qt6-base-dev \
+  ${full:+python3-venv "${emoji_world_fonts[@]}" "${viewer_tools[@]}"}
 build_release
 build_sanitized
 run_tests

@@ -7,6 +7,7 @@
 #include <QSignalBlocker>
 #include <QSlider>
 
+#include "gui/choice_box.h"
 #include "gui/panels/panel_table.h"
 
 namespace fovea::gui {
@@ -25,7 +26,7 @@ QIcon swatch(ColorMap map) {
 class ColorsPanel final : public QWidget {
  public:
   explicit ColorsPanel(Viewer& viewer) : view_(viewer.view()) {
-    map_ = new QComboBox;
+    map_ = new ChoiceBox;
     map_->setIconSize(QSize(64, 12));
     map_->addItem(swatch(ColorMap::viridis), QObject::tr("viridis"));
     map_->addItem(swatch(ColorMap::inferno), QObject::tr("inferno"));
@@ -38,11 +39,12 @@ class ColorsPanel final : public QWidget {
     opacity_->setRange(0, 100);
     opacity_->setToolTip(QObject::tr("Of the map where it is strongest"));
     fade_ = new QCheckBox(QObject::tr("Low values are transparent"));
+    fade_->setToolTip(QObject::tr("Off: they darken the picture instead"));
     lift_ = new QCheckBox(QObject::tr("Lift faint values"));
     lift_->setToolTip(QObject::tr("Colours follow the square root of the value"));
     smooth_ = new QCheckBox(QObject::tr("Smooth between patches"));
     smooth_->setToolTip(QObject::tr("Off: each patch one flat colour, as the values are (N)"));
-    range_ = new QComboBox;
+    range_ = new ChoiceBox;
     range_->addItem(QObject::tr("shared by all words"));
     range_->addItem(QObject::tr("each map its own"));
     range_->addItem(QObject::tr("up to the 99th percentile"));

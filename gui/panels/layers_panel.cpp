@@ -8,6 +8,7 @@
 #include <QSlider>
 #include <QVBoxLayout>
 
+#include "gui/choice_box.h"
 #include "gui/head_grid.h"
 #include "gui/panels/panel_table.h"
 
@@ -23,7 +24,7 @@ class LayersPanel final : public QWidget {
     layer_->setToolTip(QObject::tr("Far left: the mean of the later layers ([ and ])"));
     layer_->setAccessibleName(QObject::tr("Layer"));
     layer_name_ = new QLabel;
-    heads_ = new QComboBox;
+    heads_ = new ChoiceBox;
     heads_->setToolTip(QObject::tr("Mean, largest, or one head (comma and full stop)"));
     heads_->setAccessibleName(QObject::tr("Heads"));
     auto* controls = new QGridLayout;

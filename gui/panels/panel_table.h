@@ -16,6 +16,8 @@ namespace fovea::gui {
   PANEL(layers, "Layers", "Attention by layer and head", Qt::RightDockWidgetArea)               \
   PANEL(pruning, "Pruning", "What was kept at each stage, and your own choice",                 \
         Qt::RightDockWidgetArea)                                                                \
+  PANEL(encoder, "Tower", "Where the vision tower itself looks, and how local its heads are",   \
+        Qt::RightDockWidgetArea)                                                                \
   PANEL(patch, "Patch", "Which words looked at the patch you clicked", Qt::RightDockWidgetArea) \
   PANEL(colors, "Colours", "How maps are drawn", Qt::RightDockWidgetArea)
 

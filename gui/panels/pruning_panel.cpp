@@ -11,6 +11,9 @@
 #include <QVBoxLayout>
 
 #include "gui/bar_list.h"
+#include "gui/choice_box.h"
+#include "gui/debias_box.h"
+#include "gui/painting_box.h"
 #include "gui/panels/panel_table.h"
 
 namespace fovea::gui {
@@ -23,7 +26,7 @@ class PruningPanel final : public QWidget {
     auto* column = new QVBoxLayout(inside);
     column->setContentsMargins(8, 6, 8, 8);
 
-    preset_ = new QComboBox;
+    preset_ = new ChoiceBox;
     preset_->setToolTip(
         QObject::tr("Published schedule of the chosen method, scaled to this model"));
     summary_ = new QLabel;
@@ -32,6 +35,7 @@ class PruningPanel final : public QWidget {
     auto* form = new QFormLayout(next);
     form->addRow(summary_);
     form->addRow(QObject::tr("Schedule"), preset_);
+    form->addRow(new DebiasBox(viewer));
     column->addWidget(next);
 
     auto* shown = new QGroupBox(QObject::tr("This answer"));
@@ -49,6 +53,7 @@ class PruningPanel final : public QWidget {
     lines->addWidget(stage_);
     lines->addWidget(new QLabel(QObject::tr("Visual tokens entering each layer")));
     lines->addWidget(entering_);
+    column->addWidget(new PaintingBox(viewer));
     column->addWidget(shown);
     column->addStretch(1);
 

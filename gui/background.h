@@ -1,0 +1,10 @@
+#pragma once
+// Threads that compute must not keep the window waiting.
+
+namespace fovea::gui {
+
+/// The system prefers the window's thread to the calling one, and to the threads that it starts
+/// from now on, where both want a core; on an idle machine nothing slows down.
+void yield_to_the_window();
+
+}  // namespace fovea::gui

@@ -1,0 +1,28 @@
+#pragma once
+// A list to choose from by its first letters: while it has the keyboard, letters are no shortcuts
+// of the window.
+
+#include <QComboBox>
+#include <QKeyEvent>
+
+namespace fovea::gui {
+
+class ChoiceBox final : public QComboBox {
+ public:
+  using QComboBox::QComboBox;
+
+ protected:
+  bool event(QEvent* event) override {
+    if (event->type() == QEvent::ShortcutOverride) {
+      const auto* key = static_cast<QKeyEvent*>(event);
+      const bool plain = (key->modifiers() & ~Qt::ShiftModifier) == Qt::NoModifier;
+      if (plain && !key->text().isEmpty() && key->text().front().isPrint()) {
+        event->accept();
+        return true;
+      }
+    }
+    return QComboBox::event(event);
+  }
+};
+
+}  // namespace fovea::gui
