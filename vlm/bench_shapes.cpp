@@ -44,6 +44,7 @@ LlavaConfig fovea_base(const std::string& name) {
   LlavaConfig config;
   config.model_id = name;
   config.decoder.vocab_size = 1664;
+  config.decoder.max_positions = 6144;
   config.decoder.hidden_size = 256;
   config.decoder.intermediate_size = 544;
   config.decoder.layers = 12;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 namespace fovea {
 
@@ -26,14 +27,18 @@ Result<ExitThreshold> calibrate_exit(std::vector<double> scores, double wanted) 
   };
   std::size_t best = 0;
   for (std::size_t exits = 1; exits <= count; ++exits) {
-    // The best score that stays out is the threshold; 0 where none does.
     const double highest_out = exits < count ? scores[exits] : 0.0;
     if (scores[exits - 1] > highest_out && distance(exits) < distance(best)) best = exits;
   }
   ExitThreshold found;
   found.exits = best;
   found.share = static_cast<double>(best) / static_cast<double>(count);
-  found.threshold = best < count ? scores[best] : 0.0;
+  // Half-way between the scores on both sides, so that the rounding of another run, which a prefix
+  // snapshot or other threads may bring, moves no question across.
+  const double highest_out = best < count ? scores[best] : 0.0;
+  const double lowest_in = best > 0 ? scores[best - 1] : 1.0;
+  const double between = std::midpoint(highest_out, lowest_in);
+  found.threshold = best == count || between >= lowest_in ? highest_out : between;
   return found;
 }
 

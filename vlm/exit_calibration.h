@@ -16,7 +16,8 @@ struct ExitThreshold {
 };
 
 /// The threshold whose share of exits among `scores` (each from 0 to 1) is nearest to `wanted`;
-/// between two as near, the one with fewer exits. Equal scores exit together or not at all. Errors:
+/// between two as near, the one with fewer exits. It lies half-way between the scores on both sides.
+/// Equal scores exit together or not at all. Errors:
 /// usage for no scores, scores that are no numbers, and a share outside 0 to 1.
 Result<ExitThreshold> calibrate_exit(std::vector<double> scores, double wanted);
 

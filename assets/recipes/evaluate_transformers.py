@@ -1,6 +1,6 @@
 """Answer the held-out questions with Hugging Face transformers: float32, greedy, the shipped preprocessing.
 
-    python evaluate_transformers.py --model ../models/fovea-base --questions ../eval/emoji-world.jsonl
+    python evaluate_transformers.py --model ../models/fovea-base --questions ../eval/questions.jsonl
 
 Prints exact match by category (lower case, punctuation stripped), of descriptions also the share of things that they
 name, and can write every answer with its token ids. A question may show several pictures, or none.

@@ -116,8 +116,8 @@ TEST_F(BadInput, an_empty_question) {
 
 TEST_F(BadInput, a_question_longer_than_the_context) {
   std::string question;
-  for (int i = 0; i < 3000; ++i) question += "what ";
-  expect_ask_refused(guide_model(), eval_picture(), question, 2, "2048");
+  for (int i = 0; i < 9000; ++i) question += "what ";
+  expect_ask_refused(guide_model(), eval_picture(), question, 2, "6144");
 }
 
 // ---- The model: 3 ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ class CalibrateQuestions : public ::testing::Test {
  protected:
   /// The bundled set's first questions.
   std::string questions(int count) {
-    const auto text = read_file(source_path("assets/eval/emoji-world.jsonl"), 1 << 24);
+    const auto text = read_file(source_path("assets/eval/questions.jsonl"), 1 << 24);
     EXPECT_TRUE(text);
     std::istringstream lines(text ? *text : "");
     std::string head;

@@ -42,7 +42,7 @@ inline std::string guide_model() {
   return source_path("assets/models/fovea-guide");
 }
 inline std::string eval_picture() {
-  return source_path("assets/eval/images/emoji-world-000.jpg");
+  return source_path("assets/eval/images/picture-0000.jpg");
 }
 
 /// `fovea ARGUMENTS...`. A process that outlives the timeout is killed and fails the test.

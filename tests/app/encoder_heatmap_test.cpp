@@ -48,7 +48,7 @@ TEST_F(EncoderHeatmap, draws_the_tower_of_a_classifier) {
   for (const Json& path : files.as_array()) {
     EXPECT_TRUE(std::filesystem::exists(path.as_string())) << path.as_string();
   }
-  const std::string stem = "emoji-world-000.encoder-";
+  const std::string stem = "picture-0000.encoder-";
   // Two blocks of three heads over 4 x 4 patches.
   EXPECT_EQ(values(stem + "class.npy").shape, (Shape{2, 3, 4, 4}));
   EXPECT_EQ(values(stem + "received.npy").shape, (Shape{2, 3, 4, 4}));
@@ -66,14 +66,14 @@ TEST_F(EncoderHeatmap, draws_the_tower_of_a_vision_language_model) {
   const auto result = draw({"--model", testing::guide_model(), "--map", "class"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_NE(result.out.find("reach"), std::string::npos);
-  EXPECT_EQ(values("emoji-world-000.encoder-class.npy").shape[2], 24);
-  EXPECT_FALSE(std::filesystem::exists(file("emoji-world-000.encoder-rollout.npy")));
+  EXPECT_EQ(values("picture-0000.encoder-class.npy").shape[2], 24);
+  EXPECT_FALSE(std::filesystem::exists(file("picture-0000.encoder-rollout.npy")));
 }
 
 TEST_F(EncoderHeatmap, received_attention_is_a_mean_over_all_patches) {
   ASSERT_EQ(draw({"--model", classifier(), "--map", "received", "--drop-class-token"}).exit_code,
             0);
-  const NpyArray received = values("emoji-world-000.encoder-received.npy");
+  const NpyArray received = values("picture-0000.encoder-received.npy");
   for (std::size_t map = 0; map < 6; ++map) {  // without special tokens, patches share out one
     double total = 0;
     for (std::size_t cell = 0; cell < 16; ++cell) total += received.values[map * 16 + cell];

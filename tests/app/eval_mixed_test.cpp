@@ -14,11 +14,11 @@ class EvalMixed : public ::testing::Test {
         "q.jsonl",
         R"({"question_id": 1, "text": "Hello?", "category": "text"})"
         "\n"
-        R"({"question_id": 2, "image": "emoji-world-000.jpg", "text": "How many things are there?", "category": "one", "evidence": [3, 575]})"
+        R"({"question_id": 2, "image": "picture-0000.jpg", "text": "How many things are there?", "category": "one", "evidence": [3, 575]})"
         "\n"
-        R"({"question_id": 3, "image": ["emoji-world-000.jpg", "emoji-world-001.jpg", "emoji-world-002.jpg"], "text": "How many things are there?", "category": "clip", "evidence": [3, 600, 1727]})"
+        R"({"question_id": 3, "image": ["picture-0000.jpg", "picture-0001.jpg", "picture-0002.jpg"], "text": "How many things are there?", "category": "clip", "evidence": [3, 600, 1727]})"
         "\n"
-        R"({"question_id": 4, "image": ["emoji-world-000.jpg", "emoji-world-001.jpg"], "text": "How many?", "category": "clip", "evidence": [1152]})"
+        R"({"question_id": 4, "image": ["picture-0000.jpg", "picture-0001.jpg"], "text": "How many?", "category": "clip", "evidence": [1152]})"
         "\n");
     folder_.write("q-labels.jsonl", R"({"question_id": 1, "answer": "x"})"
                                     "\n"
@@ -115,7 +115,7 @@ TEST_F(EvalMixed, scores_are_written_for_each_question_and_setting_that_ranks) {
 TEST_F(EvalMixed, several_frames_are_compared_under_settings) {
   const CommandResult result = run_fovea(
       {"ask", "--model", base_model(), "--threads", "2", "--image", eval_picture(), "--image",
-       source_path("assets/eval/images/emoji-world-001.jpg"), "--question", "How many?",
+       source_path("assets/eval/images/picture-0001.jpg"), "--question", "How many?",
        "--compare", "none,fastv:keep=100,random:keep=0.25,adaptinfer", "--json"});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   const auto runs = at(json_of(result), {"runs"}).as_array();

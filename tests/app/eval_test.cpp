@@ -50,7 +50,7 @@ class Eval : public ::testing::Test {
     return bundled(head(bundled_text(), count), more);
   }
   std::string bundled_text() const {
-    const auto text = read_file(source_path("assets/eval/emoji-world.jsonl"), 1 << 24);
+    const auto text = read_file(source_path("assets/eval/questions.jsonl"), 1 << 24);
     if (!text) ADD_FAILURE() << text.error().to_string();
     return text ? *text : "";
   }
@@ -58,7 +58,7 @@ class Eval : public ::testing::Test {
                                    const std::vector<std::string>& more) {
     auto arguments = eval(folder_.write("questions.jsonl", questions),
                           {"--image-folder", source_path("assets/eval/images"), "--labels",
-                           source_path("assets/eval/emoji-world-labels.jsonl")});
+                           source_path("assets/eval/questions-labels.jsonl")});
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
@@ -95,7 +95,7 @@ TEST_F(Eval, json_follows_the_contract) {
 
 TEST_F(Eval, the_bundled_set_needs_no_other_option) {
   const CommandResult result =
-      run_fovea(eval(source_path("assets/eval/emoji-world.jsonl"), {"--limit", "3"}));
+      run_fovea(eval(source_path("assets/eval/questions.jsonl"), {"--limit", "3"}));
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_NE(result.out.find("accuracy"), std::string::npos);
   EXPECT_NE(result.out.find("questions about"), std::string::npos);
@@ -103,8 +103,8 @@ TEST_F(Eval, the_bundled_set_needs_no_other_option) {
 
 TEST_F(Eval, answers_come_in_the_order_of_the_questions) {
   // Pictures alternate, so that grouping by picture must be undone.
-  const std::string a = R"("image": "emoji-world-000.jpg")",
-                    b = R"("image": "emoji-world-001.jpg")";
+  const std::string a = R"("image": "picture-0000.jpg")",
+                    b = R"("image": "picture-0001.jpg")";
   const std::string questions = folder_.write(
       "q.jsonl", R"({"question_id": 5, )" + a + R"(, "text": "What can you see at the bottom?"})" +
                      "\n" + R"({"question_id": "5", )" + b + R"(, "text": "How many things?"})" +
@@ -154,15 +154,15 @@ TEST_F(Eval, grouping_by_picture_changes_no_answer) {
 TEST_F(Eval, bad_items_are_counted_named_and_do_not_stop_the_others) {
   const std::string questions = folder_.write(
       "q.jsonl",
-      R"({"question_id": 1, "image": "emoji-world-000.jpg", "text": "What can you see at the bottom?"})"
+      R"({"question_id": 1, "image": "picture-0000.jpg", "text": "What can you see at the bottom?"})"
       "\nnot json\n"
       R"({"question_id": 2, "image": "missing.jpg", "text": "What?"})"
       "\n"
       R"({"question_id": 3, "image": "../../secret.jpg", "text": "What?"})"
       "\n"
-      R"({"question_id": 4, "image": "emoji-world-000.jpg", "text": "no label"})"
+      R"({"question_id": 4, "image": "picture-0000.jpg", "text": "no label"})"
       "\n"
-      R"({"question_id": 5, "image": "emoji-world-000.jpg", "text": "  "})"
+      R"({"question_id": 5, "image": "picture-0000.jpg", "text": "  "})"
       "\n");
   std::string labels;
   for (const int id : {1, 2, 3, 5}) {
@@ -321,12 +321,12 @@ TEST_F(Eval, chunks_divide_the_questions) {
 TEST_F(Eval, questions_may_show_several_pictures_or_none) {
   const std::string questions = folder_.write(
       "q.jsonl",
-      R"({"question_id": 1, "image": ["emoji-world-000.jpg", "emoji-world-001.jpg"], )"
+      R"({"question_id": 1, "image": ["picture-0000.jpg", "picture-0001.jpg"], )"
       R"("text": "What is in the middle?", "evidence": [600, 601]})"
       "\n"
       R"({"question_id": 2, "text": "What colour is grass?"})"
       "\n"
-      R"({"question_id": 3, "image": "emoji-world-000.jpg", "text": "x", "evidence": [576]})"
+      R"({"question_id": 3, "image": "picture-0000.jpg", "text": "x", "evidence": [576]})"
       "\n");
   std::string labels;
   for (const int id : {1, 2, 3}) {
@@ -343,7 +343,7 @@ TEST_F(Eval, questions_may_show_several_pictures_or_none) {
 }
 
 TEST_F(Eval, bad_values_are_refused_by_name) {
-  const std::string questions = source_path("assets/eval/emoji-world.jsonl");
+  const std::string questions = source_path("assets/eval/questions.jsonl");
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases{
       {{"--prune", "magic"}, "There are: none"},
       {{"--prune", "fastv", "--prune", "fastv"}, "given twice"},

@@ -14,7 +14,7 @@ class GuideEval : public ::testing::Test {
  protected:
   /// The bundled set's first questions, in a folder of their own.
   std::string questions(int count) {
-    const auto text = read_file(source_path("assets/eval/emoji-world.jsonl"), 1 << 24);
+    const auto text = read_file(source_path("assets/eval/questions.jsonl"), 1 << 24);
     EXPECT_TRUE(text);
     std::istringstream lines(text ? *text : "");
     std::string head;
@@ -30,7 +30,7 @@ class GuideEval : public ::testing::Test {
                                        "--image-folder",
                                        source_path("assets/eval/images"),
                                        "--labels",
-                                       source_path("assets/eval/emoji-world-labels.jsonl"),
+                                       source_path("assets/eval/questions-labels.jsonl"),
                                        "--guide",
                                        guide_model(),
                                        "--threads",
@@ -189,7 +189,7 @@ TEST_F(GuideEval, calibrating_refuses_what_makes_no_sense_and_writes_nothing) {
 TEST_F(GuideEval, calibrating_names_the_questions_it_could_not_ask) {
   const std::string missing = folder_.write(
       "missing.jsonl",
-      "{\"question_id\": 1, \"image\": \"emoji-world-000.jpg\", \"text\": \"How many things?\"}\n"
+      "{\"question_id\": 1, \"image\": \"picture-0000.jpg\", \"text\": \"How many things?\"}\n"
       "{\"question_id\": 2, \"image\": \"nowhere.jpg\", \"text\": \"How many things?\"}\n");
   const CommandResult result = run_fovea(
       {"calibrate", "exit", "--guide", guide_model(), "--questions", missing, "--image-folder",

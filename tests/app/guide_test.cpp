@@ -178,7 +178,7 @@ TEST(Guide, heatmaps_are_those_of_the_model_that_answered) {
     arguments.insert(arguments.end(), more.begin(), more.end());
     const CommandResult result = run_fovea(line("heatmap", arguments));
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    const auto text = read_file((folder / name) + "/emoji-world-000.heatmap.json", 1 << 20);
+    const auto text = read_file((folder / name) + "/picture-0000.heatmap.json", 1 << 20);
     const auto json = text ? parse_json(*text) : Result<Json>(Json());
     EXPECT_TRUE(text && json);
     return json ? at(*json, {"model", "id"}).as_string() + ": " + result.err : std::string();

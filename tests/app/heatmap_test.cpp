@@ -50,8 +50,8 @@ TEST_F(Heatmap, writes_overlay_map_numbers_and_their_description) {
   const CommandResult result = run({});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_EQ(files(), 4U);
-  const Json json = sidecar("emoji-world-000");
-  const auto values = read_npy(folder_ / "maps/emoji-world-000.heatmap.npy");
+  const Json json = sidecar("picture-0000");
+  const auto values = read_npy(folder_ / "maps/picture-0000.heatmap.npy");
   ASSERT_TRUE(values) << values.error().to_string();
   const auto layers = at(json, {"layers"}).as_array();
   const auto tokens = at(json, {"tokens"}).as_array();
@@ -81,7 +81,7 @@ TEST_F(Heatmap, writes_overlay_map_numbers_and_their_description) {
     EXPECT_NE(json.find(key), nullptr) << key;
   }
   for (const char* name : {"heatmap.png", "map.png"}) {
-    const auto drawn = load_image(folder_ / ("maps/emoji-world-000." + std::string(name)));
+    const auto drawn = load_image(folder_ / ("maps/picture-0000." + std::string(name)));
     EXPECT_TRUE(drawn) << name;
   }
   // The end token is no word of the answer.
@@ -104,21 +104,21 @@ TEST_F(Heatmap, the_rectangle_says_where_a_cropped_picture_was_looked_at) {
 
 TEST_F(Heatmap, layers_and_tokens_are_chosen) {
   ASSERT_EQ(run({"--layers", "0,2-3", "--token", "0"}).exit_code, 0);
-  const Json json = sidecar("emoji-world-000");
+  const Json json = sidecar("picture-0000");
   EXPECT_EQ(at(json, {"layers"}).dump(), "[0,2,3]");
   EXPECT_EQ(at(json, {"tokens"}).as_array().size(), 1U);
 }
 
 TEST_F(Heatmap, every_token_can_have_its_own_picture) {
   ASSERT_EQ(run({"--per-token"}).exit_code, 0);
-  const std::size_t tokens = at(sidecar("emoji-world-000"), {"tokens"}).as_array().size();
+  const std::size_t tokens = at(sidecar("picture-0000"), {"tokens"}).as_array().size();
   EXPECT_EQ(files(), 4U + tokens);
 }
 
 TEST_F(Heatmap, two_pictures_of_one_name_do_not_overwrite_each_other) {
   ASSERT_EQ(run({"--image", eval_picture()}).exit_code, 0);
   EXPECT_EQ(files(), 8U);
-  EXPECT_TRUE(fs::exists(folder_ / "maps/emoji-world-000-2.heatmap.png"));
+  EXPECT_TRUE(fs::exists(folder_ / "maps/picture-0000-2.heatmap.png"));
 }
 
 TEST_F(Heatmap, json_names_the_files) {

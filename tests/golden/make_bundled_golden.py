@@ -1,13 +1,15 @@
-"""Makes tests/golden/fovea-base/answers.jsonl: what transformers answers with the bundled model.
+"""Makes tests/golden/fovea-base/answers.jsonl and that of fovea-guide: what transformers answers with
+the bundled models.
 
-    python3 tests/golden/make_bundled_golden.py     (needs torch, transformers 5, Pillow)
+    python3 tests/golden/make_bundled_golden.py [fovea-base] [fovea-guide]
 
-100 held-out questions, evenly spread over assets/eval/emoji-world.jsonl, each answered greedily in
-float32 by the model's own processor (its chat template, its tokenizer, the Pillow image backend).
-One JSON object a line: question_id, image, text, prompt_token_ids (one placeholder for the whole
-picture), token_ids (the end token included), answer, and margin: the smallest lead of a chosen
-token over the next, over the answer.
-Run it again whenever the bundled model changes.
+Needs torch, transformers 5 and Pillow. 100 held-out questions, evenly spread over
+assets/eval/questions.jsonl (pictures, clips and plain text), each answered greedily in float32 by
+the model's own processor (its chat template, its tokenizer, the Pillow image backend). One JSON
+object a line: question_id, image (a list for a clip, absent for plain text), text, prompt_token_ids
+(one placeholder for each picture), token_ids (the end token included), answer, and margin: the
+smallest lead of a chosen token over the next, over the answer.
+Run it again whenever a bundled model changes.
 """
 
 import json
@@ -28,10 +30,10 @@ NEW_TOKENS = 48
 
 
 @torch.inference_mode()
-def answer(model, processor, image, text):
-    turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": text}]}]
-    prompt = processor.apply_chat_template(turn, add_generation_prompt=True)
-    inputs = processor(images=image, text=prompt, return_tensors="pt")
+def answer(model, processor, images, text):
+    content = [{"type": "image"}] * len(images) + [{"type": "text", "text": text}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(images=images or None, text=prompt, return_tensors="pt")
     out = model.generate(
         **inputs, max_new_tokens=NEW_TOKENS, do_sample=False, output_logits=True, return_dict_in_generate=True
     )
@@ -47,22 +49,25 @@ def answer(model, processor, image, text):
     }
 
 
-def main():
-    folder = ROOT / "assets/models/fovea-base"
-    questions = [json.loads(line) for line in (ROOT / "assets/eval/emoji-world.jsonl").read_text().splitlines()]
+def write_answers(name):
+    folder = ROOT / "assets/models" / name
+    questions = [json.loads(line) for line in (ROOT / "assets/eval/questions.jsonl").read_text().splitlines()]
     chosen = questions[:: len(questions) // QUESTIONS][:QUESTIONS]
     processor = AutoProcessor.from_pretrained(folder, backend="pil")
     model = load_float32(str(folder)).eval()
     lines = []
     for question in chosen:
-        image = Image.open(ROOT / "assets/eval/images" / question["image"]).convert("RGB")
-        kept = {key: question[key] for key in ("question_id", "image", "text")}
-        lines.append(kept | answer(model, processor, image, question["text"]))
-    out = HERE / "fovea-base/answers.jsonl"
+        names = question.get("image", [])
+        names = [names] if isinstance(names, str) else names
+        images = [Image.open(ROOT / "assets/eval/images" / file).convert("RGB") for file in names]
+        kept = {key: question[key] for key in ("question_id", "image", "text") if key in question}
+        lines.append(kept | answer(model, processor, images, question["text"]))
+    out = HERE / name / "answers.jsonl"
     out.parent.mkdir(exist_ok=True)
     out.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    print(f"{len(lines)} answers, smallest margin {min(line['margin'] for line in lines)}")
+    print(f"{name}: {len(lines)} answers, smallest margin {min(line['margin'] for line in lines)}")
 
 
 if __name__ == "__main__":
-    main()
+    for chosen_name in sys.argv[1:] or ("fovea-base", "fovea-guide"):
+        write_answers(chosen_name)

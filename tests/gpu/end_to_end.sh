@@ -13,7 +13,7 @@ mkdir -p "$out"
 bad=0
 
 answers() {  # answers DEVICE DTYPE
-  timeout 280 "$fovea" eval --device "$1" --dtype "$2" --questions assets/eval/emoji-world.jsonl \
+  timeout 280 "$fovea" eval --device "$1" --dtype "$2" --questions assets/eval/questions.jsonl \
     ${LIMIT:+--limit "$LIMIT"} --answers "$out/answers-$1-$2.jsonl" >"$out/eval-$1-$2.txt" 2>&1 ||
     { tail -3 "$out/eval-$1-$2.txt"; return 1; }
   grep -E '^none ' "$out/eval-$1-$2.txt"

@@ -1,4 +1,4 @@
-// The bundled model answers held-out questions as transformers does, token for token
+// The bundled models answer held-out questions as transformers does, token for token
 // (tests/golden/make_bundled_golden.py wrote the expected answers).
 
 #include <gtest/gtest.h>
@@ -18,8 +18,8 @@ std::vector<std::int32_t> ids(const Json& json) {
   return values;
 }
 
-std::vector<Json> golden_lines() {
-  const auto text = read_file(kSource + "/tests/golden/fovea-base/answers.jsonl", 1 << 20);
+std::vector<Json> golden_lines(const std::string& model) {
+  const auto text = read_file(kSource + "/tests/golden/" + model + "/answers.jsonl", 1 << 20);
   EXPECT_TRUE(text) << text.error().to_string();
   std::vector<Json> lines;
   for (std::size_t begin = 0; text && begin < text->size();) {
@@ -43,10 +43,22 @@ std::vector<std::int32_t> one_placeholder(const std::vector<std::int32_t>& promp
   return shorter;
 }
 
-TEST(BundledModel, answers_held_out_questions_as_transformers_does) {
-  const std::vector<Json> lines = golden_lines();
+/// Files of a question's pictures: none, one, or the frames of a clip.
+std::vector<std::string> picture_files(const Json& line) {
+  std::vector<std::string> files;
+  if (const Json* image = line.find("image")) {
+    if (image->is_string()) return {image->as_string()};
+    for (const Json& frame : image->as_array()) files.push_back(frame.as_string());
+  }
+  return files;
+}
+
+class BundledModel : public testing::TestWithParam<const char*> {};
+
+TEST_P(BundledModel, answers_held_out_questions_as_transformers_does) {
+  const std::vector<Json> lines = golden_lines(GetParam());
   ASSERT_EQ(lines.size(), 100U);
-  const auto model = LlavaModel::load(kSource + "/assets/models/fovea-base",
+  const auto model = LlavaModel::load(kSource + "/assets/models/" + GetParam(),
                                       {.threads = 2, .dtype = DTypeChoice::f32});
   ASSERT_TRUE(model) << model.error().to_string();
   auto session = Session::create(*model, {.threads = 2});
@@ -55,9 +67,11 @@ TEST(BundledModel, answers_held_out_questions_as_transformers_does) {
     Question question;
     question.text = line.find("text")->as_string();
     SCOPED_TRACE(question.text);
-    auto image = load_image(kSource + "/assets/eval/images/" + line.find("image")->as_string());
-    ASSERT_TRUE(image) << image.error().to_string();
-    question.images = {std::make_shared<const Image>(std::move(*image))};
+    for (const std::string& file : picture_files(line)) {
+      auto image = load_image(kSource + "/assets/eval/images/" + file);
+      ASSERT_TRUE(image) << image.error().to_string();
+      question.images.push_back(std::make_shared<const Image>(std::move(*image)));
+    }
     question.sampling.max_new_tokens = 48;
     const auto answer = (*session)->ask(question);
     ASSERT_TRUE(answer) << answer.error().to_string();
@@ -67,6 +81,9 @@ TEST(BundledModel, answers_held_out_questions_as_transformers_does) {
     EXPECT_EQ(answer->text, line.find("answer")->as_string());
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Pair, BundledModel, testing::Values("fovea-base", "fovea-guide"),
+                         [](const auto& tested) { return std::string(tested.param).substr(6); });
 
 }  // namespace
 }  // namespace fovea

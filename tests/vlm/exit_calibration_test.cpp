@@ -29,6 +29,12 @@ TEST(ExitCalibration, the_share_wanted_lies_above_the_threshold) {
   }
 }
 
+TEST(ExitCalibration, rounding_moves_no_question_across) {
+  const double threshold = calibrated({.5, .9, .1, .7, .3}, .4).threshold;
+  EXPECT_DOUBLE_EQ(threshold, .6);
+  EXPECT_DOUBLE_EQ(calibrated({.5, .25}, 0).threshold, .75);
+}
+
 TEST(ExitCalibration, equal_scores_exit_together) {
   const std::vector<double> scores{.8, .5, .5, .5, .2};
   const ExitThreshold few = calibrated(scores, .4);  // 2 wanted: 1 or 4 are possible
@@ -46,7 +52,7 @@ TEST(ExitCalibration, between_two_shares_as_near_the_one_with_fewer_exits) {
 TEST(ExitCalibration, a_score_of_0_never_exits) {
   const ExitThreshold found = calibrated({.5, 0.0}, 1.0);
   EXPECT_EQ(found.exits, 1U);
-  EXPECT_EQ(found.threshold, 0.0);
+  EXPECT_EQ(above({.5, 0.0}, found.threshold), 1U);
   EXPECT_EQ(calibrated({0.0, 0.0}, 1.0).exits, 0U);
 }
 

@@ -35,7 +35,7 @@ from model import IMAGE_SIZE, SIZES
 from train import LEARNING_RATES, PATCH_LOSS, Feeder, autocast, optimiser_of, save_state
 from weights import load_weights, save_weights
 
-WARM_UP_STEPS, SHORT_WARM_UP_STEPS = 400, 100
+SHORT_WARM_UP_STEPS = 100  # of later stages and calls
 CLIP_EVERY = 7  # one step in so many is about clips
 REPORT_EVERY = 200
 SYNCHRONISE_EVERY = 10  # lets the host measure time without running ahead of the device
@@ -213,7 +213,7 @@ def run_stage(number: int, stages: list[Stage], learners: list[Learner], makers:
         kind = "clips" if "clips" in stage.rows and step % CLIP_EVERY == CLIP_EVERY - 1 else next(iter(stage.rows))
         inputs = prepare(feeders[kind].queue.get(), renderer, stage.side)
         since_start = step - first_step
-        warm_up = min(1.0, (since_start + 1) / (SHORT_WARM_UP_STEPS if number or first_step else WARM_UP_STEPS))
+        warm_up = min(1.0, (since_start + 1) / (SHORT_WARM_UP_STEPS if number or first_step else options.warm_up))
         share = team.agree(progress.share(stages))
         losses = {learner.name: learner.step(kind, inputs, share, warm_up) for learner in learners}
         progress.steps[number] += 1
@@ -291,6 +291,7 @@ def options_of() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save-seconds", type=float, default=60)
     parser.add_argument("--check-batches", type=int, default=8)
+    parser.add_argument("--warm-up", type=int, default=400, help="steps until the learning rate is reached")
     parser.add_argument("--rate", type=float, default=1.0, help="of the usual learning rate; less for a trained model")
     parser.add_argument("--attention", choices=["dense", "sparse"], default="dense",
                         help="sparse leaves out empty blocks of the mask; needs a compiled model")
