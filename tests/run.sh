@@ -2,7 +2,8 @@
 # Installs what the tests need, builds, and runs them.
 #
 #   bash tests/run.sh          what CI runs: every test on a release build, and the readers, pruning,
-#                              kernels and vision once more under AddressSanitizer and UBSan
+#                              kernels and vision once more under AddressSanitizer and UBSan;
+#                              where there is nvcc, the CUDA sources are compiled
 #   bash tests/run.sh --full   all of that, then for as long as it takes: parity with transformers on
 #                              fresh random checkpoints, every test under the sanitizers, longer
 #                              fuzzing, accuracy of both bundled models over assets/eval (written
@@ -45,6 +46,17 @@ build_sanitized() {
   local -a targets=(kernels_tests pruning_tests vision_tests)
   mapfile -t -O 3 targets < <(cmake --build --preset debug --target help | grep -oE '^[a-z_]+_fuzz\b' || true)
   cmake --build --preset debug -j "$jobs" --target "${targets[@]}"
+}
+
+# No GPU is needed to compile for one; a machine without CUDA leaves it out.
+build_cuda() {
+  if ! command -v nvcc >/dev/null && [[ ! -x ${CUDA_HOME:-/usr/local/cuda}/bin/nvcc ]]; then
+    say "No nvcc here: the CUDA sources are not compiled"
+    return
+  fi
+  say "Compiling the CUDA sources"
+  cmake --preset cuda >/dev/null
+  cmake --build --preset cuda -j "$jobs" --target fovea_kernels
 }
 
 # One run of CTest over both builds, so that its closing lines count every test.
@@ -150,5 +162,6 @@ bash app/install_packages.sh libgtest-dev qt6-base-dev \
   ${full:+python3-venv "${emoji_world_fonts[@]}" "${viewer_tools[@]}"}
 build_release
 build_sanitized
+build_cuda
 run_tests
 [[ -z $full ]] || run_everything
