@@ -65,6 +65,15 @@ class WindowTest : public ViewerTest {
     });
   }
 
+  /// Waits until the overlay is the mean over every word of an unpruned answer: they come one by one.
+  bool wait_whole_answer(const RunPtr& run) {
+    return run && wait_scene() && wait([&] {
+             const Reading* whole = viewer_->readings().of(*run, ViewState::kWholeAnswer);
+             return whole != nullptr && viewer_->readings().count(*run) == run->words() &&
+                    window_->main_pane().picture_view().scene().values == whole->values;
+           });
+  }
+
   void choose_method(const QString& method, int budget) {
     auto* methods = control<QComboBox>(QStringLiteral("Pruning method"));
     methods->setFocus();
@@ -105,7 +114,7 @@ TEST_F(WindowTest, a_typed_question_is_answered) {
 TEST_F(WindowTest, the_overlay_follows_the_word_that_is_clicked_or_stepped_to) {
   open();
   const RunPtr run = type_and_ask(short_sample().question);
-  ASSERT_TRUE(run && wait_scene());
+  ASSERT_TRUE(wait_whole_answer(run));
   PictureView& picture = window_->main_pane().picture_view();
   const std::vector<float> whole = picture.scene().values;
   TokenStrip& strip = window_->main_pane().strip();
@@ -126,7 +135,7 @@ TEST_F(WindowTest, the_overlay_follows_the_word_that_is_clicked_or_stepped_to) {
 TEST_F(WindowTest, layers_and_heads_change_by_slider_list_and_keys) {
   open();
   const RunPtr run = type_and_ask(short_sample().question);
-  ASSERT_TRUE(run && wait_scene());
+  ASSERT_TRUE(wait_whole_answer(run));
   PictureView& picture = window_->main_pane().picture_view();
   const std::vector<float> mean = picture.scene().values;
   auto* layer = control<QSlider>(QStringLiteral("Layer"));
@@ -150,7 +159,7 @@ TEST_F(WindowTest, layers_and_heads_change_by_slider_list_and_keys) {
 TEST_F(WindowTest, a_clicked_patch_says_which_words_looked_at_it) {
   open();
   const RunPtr run = type_and_ask(short_sample().question);
-  ASSERT_TRUE(run && wait_scene());
+  ASSERT_TRUE(wait_whole_answer(run));
   PictureView& picture = window_->main_pane().picture_view();
   const QPoint place = picture.middle_of(300).toPoint();
   QTest::mouseClick(&picture, Qt::LeftButton, {}, place);
