@@ -87,7 +87,7 @@ class Learner:
     sparse: bool
 
     def step(self, kind: str, inputs: dict[str, torch.Tensor], progress: float, warm_up: float) -> dict:
-        # A larger batch bears a somewhat higher rate; the fourth root is a guess that proved stable.
+        # A larger batch bears a somewhat higher rate; the fourth root is a guess, not yet tried on GPUs.
         rate = self.rate * self.team.size ** 0.25 * warm_up * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
