@@ -1,21 +1,15 @@
 #include "kernels/ops/floor/floor.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <set>
 #include <utility>
 
 #include "kernels/base/parallel.h"
-#include "kernels/ops/linear/packed_weight.h"
+#include "kernels/ops/floor/beyond_caches.h"
 #ifdef FOVEA_ONEDNN
 #include "kernels/ops/floor/library_product.h"
-#endif
-#ifdef FOVEA_WITH_CUDA
-#include "kernels/ops/floor/floor_cuda.h"
 #endif
 
 namespace fovea {
@@ -25,14 +19,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-/// Bytes that no cache of this machine holds.
-std::int64_t beyond_caches() {
-  constexpr std::int64_t kLeast = std::int64_t{256} << 20;
-  constexpr std::int64_t kMost = std::int64_t{2} << 30;
-  const auto cache = static_cast<std::int64_t>(sysconf(_SC_LEVEL3_CACHE_SIZE));
-  return std::clamp(4 * cache, kLeast, kMost);
 }
 
 /// Uniform in [-1, 1): every element is a hash of its index, so that the blocks of all threads
@@ -139,38 +125,6 @@ Result<FloorReport> measure_products_floor(Context& context, std::span<const Pro
     report.product += (report.product.empty() ? "" : "+") + name;
   }
   return report;
-}
-
-Result<double> measure_read_bandwidth(Context& context) {
-#ifdef FOVEA_WITH_CUDA
-  if (context.on_cuda()) return measure_read_bandwidth_cuda(context);
-#endif
-  constexpr int kPasses = 7;
-  constexpr std::int64_t kGrain = 512;  // words: 4 KiB
-  const std::int64_t words = beyond_caches() / 8;
-  FOVEA_TRY(Tensor block, Tensor::allocate({words}, DType::i64));
-  prefer_huge_pages(block);
-  auto* data = block.as<std::uint64_t>();
-  parallel_for(context.threads, words, kGrain, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t i = first; i < last; ++i)
-      data[i] = static_cast<std::uint64_t>(i) * 0x9e3779b97f4a7c15u;
-  });
-  double best = 0;
-  std::atomic<std::uint64_t> sink = 0;  // keeps the sums from being left out
-  for (int pass = 0; pass < kPasses; ++pass) {
-    const auto start = Clock::now();
-    parallel_for(context.threads, words, kGrain, [&](std::int64_t first, std::int64_t last) {
-      std::uint64_t sums[16] = {};  // independent, so that loads need not wait for additions
-      for (std::int64_t i = first; i + 16 <= last; i += 16) {
-        for (int j = 0; j < 16; ++j) sums[j] += data[i + j];
-      }
-      std::uint64_t total = 0;
-      for (const std::uint64_t sum : sums) total += sum;
-      sink.fetch_add(total, std::memory_order_relaxed);
-    });
-    best = std::max(best, static_cast<double>(words) * 8 / seconds_since(start));
-  }
-  return best;
 }
 
 }  // namespace fovea

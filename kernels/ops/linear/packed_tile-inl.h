@@ -174,6 +174,20 @@ class Sums {
   Vector at_[kRows][kColumns];
 };
 
+/// One row waits for its weights: asks for them earlier than the processor's own prefetching does.
+/// What lies behind the end of a panel may be fetched in vain.
+template <int kPanels, class Unit>
+HWY_INLINE void fetch_ahead(const Unit* units, std::int64_t panel_stride) {
+  constexpr std::int64_t kAhead = 2048;  // bytes
+  constexpr std::int64_t kLine = 64;
+  for (int panel = 0; panel < kPanels; ++panel) {
+    const auto* from = reinterpret_cast<const char*>(units + panel * panel_stride) + kAhead;
+    for (std::int64_t at = 0; at < kPanel * std::int64_t{sizeof(Unit)}; at += kLine) {
+      __builtin_prefetch(from + at, 0, 3);
+    }
+  }
+}
+
 /// sums (+)= `inputs` columns of kRows rows of x times as much of kPanels neighbouring panels,
 /// which are panel_stride units apart. With `resume` the sums go on from where they stood.
 template <class Math, int kRows, int kPanels>
@@ -191,6 +205,7 @@ HWY_INLINE void multiply_tile(const typename Math::Input* HWY_RESTRICT x, std::i
   std::int64_t input = 0;
 #pragma GCC unroll 2
   for (; input + kInputs <= inputs; input += kInputs) {
+    if constexpr (kRows == 1) fetch_ahead<kPanels>(units, panel_stride);
     if constexpr (kRows <= 2) {
       registers.add_by_column(x + input, x_stride, units, panel_stride);
     } else {
