@@ -76,6 +76,13 @@ step() {  # step NAME COMMAND...: goes on after a failure, which the end reports
   "${@:2}" || failed+=("$1")
 }
 
+# The other processors that the sources are written for: Ampere, and code that later cards translate.
+build_cuda_everywhere() {
+  [[ -d build/cuda ]] || return 0
+  cmake --preset cuda -B build/full/cuda "-DFOVEA_CUDA_ARCHITECTURES=80;90a;90-virtual" >/dev/null &&
+    cmake --build build/full/cuda -j "$jobs" --target fovea_kernels
+}
+
 make_python() {
   python=${PYTHON:-$root/build/venv/bin/python}
   if ! "$python" -c 'import torch, transformers, sentencepiece, PIL' 2>/dev/null; then
@@ -121,6 +128,7 @@ run_everything() {
   make_python
   step "Parity with transformers on random checkpoints" bash tests/parity/parity.sh --random --count 24
   local model questions shape harness name
+  step "The CUDA sources for Ampere, Hopper and later cards" build_cuda_everywhere
   for name in drawing training; do
     step "Emoji World: $name" "$PYTHON" "tests/recipes/${name}_test.py"
   done
