@@ -5,7 +5,7 @@
 #                              kernels and vision once more under AddressSanitizer and UBSan;
 #                              where there is nvcc, the CUDA sources are compiled
 #   bash tests/run.sh --full   all of that, then for as long as it takes: parity with transformers on
-#                              fresh random checkpoints, every test under the sanitizers, longer
+#                              fresh random checkpoints, pruned and not, every test under the sanitizers, longer
 #                              fuzzing, accuracy of both bundled models over assets/eval (written
 #                              to tests/results/), benchmarks; the viewer on an X server and its
 #                              measurements, the Debian package on a clean root
@@ -127,6 +127,7 @@ run_everything() {
   mkdir -p build/full tests/results
   make_python
   step "Parity with transformers on random checkpoints" bash tests/parity/parity.sh --random --count 24
+  step "Pruning against an eager decoder" bash tests/parity/parity.sh --pruned --count 12
   local model questions shape harness name
   step "The CUDA sources for Ampere, Hopper and later cards" build_cuda_everywhere
   for name in drawing training; do

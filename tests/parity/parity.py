@@ -39,7 +39,7 @@ class CannotRun(Exception):
     """Something other than a mismatch: a missing program, an unreadable file."""
 
 
-def ask_fovea(fovea, model, pictures, prompt, steps, scratch):
+def ask_fovea(fovea, model, pictures, prompt, steps, scratch, options=()):
     """Fovea's JSON answer and its logits [steps, vocabulary]."""
     logits = Path(scratch) / "logits.npy"
     command = [fovea, "ask", "--model", str(model), "--device", "cpu", "--dtype", "f32"]
@@ -48,7 +48,7 @@ def ask_fovea(fovea, model, pictures, prompt, steps, scratch):
         picture.save(file)
         command += ["--image", str(file)]
     command += ["--raw-prompt", prompt, "--max-new-tokens", str(steps), "--temperature", "0"]
-    command += ["--json", "--dump-logits", str(logits)]
+    command += ["--json", "--dump-logits", str(logits), *options]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise CannotRun(f"{' '.join(command)}\nexited with {done.returncode}:\n{done.stderr.strip()}")

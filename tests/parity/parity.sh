@@ -3,6 +3,7 @@
 #
 #   bash tests/parity/parity.sh MODEL_DIR [IMAGE] [QUESTION]
 #   bash tests/parity/parity.sh --random [--count N] [--seed S]
+#   bash tests/parity/parity.sh --pruned [--count N] [--seed S]    pruning against an eager decoder
 #
 # Needs a Python with torch, transformers (4.50 or newer), Pillow and numpy; with sentencepiece the
 # prompt's ids are checked too, and --random needs it. PYTHON names that Python (default: build/venv,
@@ -24,4 +25,6 @@ if ! reason=$("$python" -c 'import torch, transformers, PIL, numpy' 2>&1); then
     "build/venv/bin/pip install -r tests/parity/requirements.txt" >&2
   exit 2
 fi
-exec "$python" "$here/parity.py" "$@"
+check=parity.py
+[[ ${1:-} == --pruned ]] && check=pruned.py
+exec "$python" "$here/$check" "$@"
