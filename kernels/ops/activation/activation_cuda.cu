@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -58,6 +59,8 @@ template <int kCount, class A, class B, class Out, class Operation>
 __global__ __launch_bounds__(kThreads) void zip_kernel(Rows<const A> a, Rows<const B> b,
                                                        Rows<Out> out, std::int64_t inner,
                                                        std::int64_t count, Operation operation) {
+  let_next_prepare();
+  wait_for_previous();
   for (std::int64_t i = blockIdx.x * std::int64_t{kThreads} + threadIdx.x; i < count;
        i += std::int64_t{gridDim.x} * kThreads) {
     const std::int64_t row = i / inner, column = (i - row * inner) * kCount;
@@ -100,16 +103,14 @@ Status zip(Context& context, ConstTensorView a, ConstTensorView b, TensorView ou
     const std::int64_t packs = out.shape.elements() / count;
     const auto blocks =
         static_cast<unsigned>(std::min((packs + kThreads - 1) / kThreads, kMostBlocks));
-    kernel<<<blocks, kThreads, 0, stream_of(context)>>>(
-        rows_of<A>(a), rows_of<B>(b), rows_of<Out>(out), out.shape[1] / count, packs, operation);
+    return launch_early(context, "element-wise operation", kernel, blocks, kThreads, 0,
+                        rows_of<A>(a), rows_of<B>(b), rows_of<Out>(out), out.shape[1] / count,
+                        packs, operation);
   };
   if (takes_packs(a, kCount) && takes_packs(b, kCount) && takes_packs(out, kCount)) {
-    launch(zip_kernel<kCount, A, B, Out, Operation>, kCount);
-  } else {
-    launch(zip_kernel<1, A, B, Out, Operation>, 1);
+    return launch(zip_kernel<kCount, A, B, Out, Operation>, kCount);
   }
-  FOVEA_LAUNCH_CHECK("element-wise operation");
-  return {};
+  return launch(zip_kernel<1, A, B, Out, Operation>, 1);
 }
 
 __global__ __launch_bounds__(kThreads) void softmax_kernel(float* x, std::int64_t stride,

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -64,6 +65,8 @@ template <class From, class To>
 __global__ __launch_bounds__(kThreads) void last_row_kernel(const From* key, const From* value,
                                                             KvTable table, int head_dim,
                                                             int width) {
+  let_next_prepare();
+  wait_for_previous();
   const int token = *table.length - 1;
   const int page = token / table.page_tokens, slot = token % table.page_tokens;
   const std::byte* target = (blockIdx.x == 0 ? table.key_pages : table.value_pages)[page];
@@ -137,11 +140,10 @@ Status write_last_row(Context& context, const KvTable& table, ConstTensorView ke
   return with_types(key.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
     using From = typename decltype(from_type)::type;
     using To = typename decltype(to_type)::type;
-    last_row_kernel<From, To><<<2, kThreads, 0, stream_of(context)>>>(
-        reinterpret_cast<const From*>(key.data), reinterpret_cast<const From*>(value.data), table,
-        static_cast<int>(key.shape[2]), static_cast<int>(key.inner_elements()));
-    FOVEA_LAUNCH_CHECK("write_last_row");
-    return {};
+    return launch_early(context, "write_last_row", last_row_kernel<From, To>, 2, kThreads, 0,
+                        reinterpret_cast<const From*>(key.data),
+                        reinterpret_cast<const From*>(value.data), table,
+                        static_cast<int>(key.shape[2]), static_cast<int>(key.inner_elements()));
   });
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/linear/linear_cuda.h"
 
@@ -40,31 +41,40 @@ __global__ __launch_bounds__(kWarps * 32) void one_row_kernel(const uint4* weigh
                                                               const float* bias, Y* y, int chunks,
                                                               int outputs, bool accumulate) {
   extern __shared__ uint4 row[];
-  for (int i = threadIdx.x; i < chunks; i += kWarps * 32) row[i] = x[i];
-  __syncthreads();
   const int lane = threadIdx.x % 32;
   const int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRows;
-  if (first >= outputs) return;
   const uint4* from[kRows];
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     from[r] = weight + static_cast<std::int64_t>(min(first + r, outputs - 1)) * chunks;
   }
-  float sums[kRows] = {};
-  int i = lane;
-  for (; i + (kLoads - 1) * 32 < chunks; i += kLoads * 32) {
-    uint4 loaded[kRows][kLoads];
+  // The first weights are on their way before the row that they multiply is there.
+  uint4 loaded[kRows][kLoads];
+  const auto load_part = [&](int start) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
-      for (int l = 0; l < kLoads; ++l) loaded[r][l] = load_once(from[r] + i + l * 32);
+      for (int l = 0; l < kLoads; ++l) loaded[r][l] = load_once(from[r] + start + l * 32);
     }
+  };
+  int i = lane;
+  const auto whole = [&] { return i + (kLoads - 1) * 32 < chunks; };
+  if (whole()) load_part(i);
+  let_next_prepare();
+  wait_for_previous();
+  for (int c = threadIdx.x; c < chunks; c += kWarps * 32) row[c] = x[c];
+  __syncthreads();
+  if (first >= outputs) return;
+  float sums[kRows] = {};
+  while (whole()) {
 #pragma unroll
     for (int l = 0; l < kLoads; ++l) {
       const uint4 part = row[i + l * 32];
 #pragma unroll
       for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(loaded[r][l], part, sums[r]);
     }
+    i += kLoads * 32;
+    if (whole()) load_part(i);
   }
   for (; i < chunks; i += 32) {
     const uint4 part = row[i];
@@ -104,12 +114,9 @@ Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTens
     return with_float_type(y.dtype, [&](auto y_type) -> Status {
       using W = typename decltype(weight_type)::type;
       using Y = typename decltype(y_type)::type;
-      one_row_kernel<W, Y>
-          <<<blocks, kWarps * 32, static_cast<std::size_t>(row_bytes), stream_of(context)>>>(
-              weight.as<uint4>(), x.as<uint4>(), bias, reinterpret_cast<Y*>(y.data), chunks,
-              outputs, accumulate);
-      FOVEA_LAUNCH_CHECK("one_row_product");
-      return {};
+      return launch_early(context, "one_row_product", one_row_kernel<W, Y>, blocks, kWarps * 32,
+                          static_cast<std::size_t>(row_bytes), weight.as<uint4>(), x.as<uint4>(),
+                          bias, reinterpret_cast<Y*>(y.data), chunks, outputs, accumulate);
     });
   }));
   return true;

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -46,9 +47,14 @@ __global__ void norm_packs_kernel(const float* x, std::int64_t x_stride, const f
 #pragma unroll
   for (int k = 0; k < kPacks; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * threads;
-    if (i >= count) continue;
-    held[k] = from[i];
-    weights[k] = reinterpret_cast<const Input*>(weight)[i];
+    if (i < count) weights[k] = reinterpret_cast<const Input*>(weight)[i];
+  }
+  let_next_prepare();
+  wait_for_previous();
+#pragma unroll
+  for (int k = 0; k < kPacks; ++k) {
+    const int i = static_cast<int>(threadIdx.x) + k * threads;
+    if (i < count) held[k] = from[i];
   }
   float mean = 0.0f;
   if (kCentred) {
@@ -96,6 +102,8 @@ __global__ __launch_bounds__(kThreads) void norm_kernel(const float* x, std::int
                                                         const float* weight, const float* bias,
                                                         float epsilon, Y* y, std::int64_t y_stride,
                                                         int width) {
+  let_next_prepare();
+  wait_for_previous();
   const float* from = x + blockIdx.x * x_stride;
   Y* to = y + blockIdx.x * y_stride;
   float mean = 0.0f;
@@ -141,24 +149,26 @@ Status norm_cuda(Context& context, ConstTensorView x, ConstTensorView weight, Co
   return with_float_type(y.dtype, [&](auto type) -> Status {
     using Y = typename decltype(type)::type;
     const auto launch = [&](auto kernel, int block) {
-      kernel<<<static_cast<unsigned>(x.rows()), block, 0, stream_of(context)>>>(
-          x.as<float>(), x.row_stride, weight.as<float>(), bias.as<float>(), epsilon,
-          reinterpret_cast<Y*>(y.data), y.row_stride, static_cast<int>(x.shape[1]));
+      return launch_early(context, "norm", kernel, static_cast<unsigned>(x.rows()), block, 0,
+                          x.as<float>(), x.row_stride, weight.as<float>(), bias.as<float>(),
+                          epsilon, reinterpret_cast<Y*>(y.data), y.row_stride,
+                          static_cast<int>(x.shape[1]));
     };
     const bool centred = !bias.empty();
     if (packed && packs <= threads) {
-      launch(centred ? norm_packs_kernel<Y, true, 1> : norm_packs_kernel<Y, false, 1>, threads);
-    } else if (packed && packs <= threads * 4) {
-      launch(centred ? norm_packs_kernel<Y, true, 4> : norm_packs_kernel<Y, false, 4>, threads);
-    } else if (packed && packs <= threads * kMostPacks) {
-      launch(centred ? norm_packs_kernel<Y, true, kMostPacks>
-                     : norm_packs_kernel<Y, false, kMostPacks>,
-             threads);
-    } else {
-      launch(centred ? norm_kernel<Y, true> : norm_kernel<Y, false>, kThreads);
+      return launch(centred ? norm_packs_kernel<Y, true, 1> : norm_packs_kernel<Y, false, 1>,
+                    threads);
     }
-    FOVEA_LAUNCH_CHECK("norm");
-    return {};
+    if (packed && packs <= threads * 4) {
+      return launch(centred ? norm_packs_kernel<Y, true, 4> : norm_packs_kernel<Y, false, 4>,
+                    threads);
+    }
+    if (packed && packs <= threads * kMostPacks) {
+      return launch(centred ? norm_packs_kernel<Y, true, kMostPacks>
+                            : norm_packs_kernel<Y, false, kMostPacks>,
+                    threads);
+    }
+    return launch(centred ? norm_kernel<Y, true> : norm_kernel<Y, false>, kThreads);
   });
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -19,6 +20,8 @@ constexpr int kMostHalf = 256;
 template <class T>
 __global__ void rope_kernel(T* x, std::int64_t stride, const std::int32_t* positions, int heads,
                             int half, double log2_ratio) {
+  let_next_prepare();
+  wait_for_previous();
   const int channel = threadIdx.x;
   const double angle = static_cast<double>(positions[blockIdx.x]) * exp2(channel * log2_ratio);
   double sine_wide, cosine_wide;
@@ -65,12 +68,10 @@ Status rope_cuda(Context& context, TensorView x, ConstTensorView positions, floa
                                           : std::min(4, (heads + kHeadsAtOnce - 1) / kHeadsAtOnce));
   return with_float_type(x.dtype, [&](auto type) -> Status {
     using T = typename decltype(type)::type;
-    rope_kernel<T><<<dim3(static_cast<unsigned>(x.rows()), groups),
-                     dim3(static_cast<unsigned>(half), kHeadsAtOnce), 0, stream_of(context)>>>(
-        reinterpret_cast<T*>(x.data), x.row_stride, positions.as<std::int32_t>(), heads, half,
-        log2_ratio);
-    FOVEA_LAUNCH_CHECK("rope");
-    return {};
+    return launch_early(
+        context, "rope", rope_kernel<T>, dim3(static_cast<unsigned>(x.rows()), groups),
+        dim3(static_cast<unsigned>(half), kHeadsAtOnce), 0, reinterpret_cast<T*>(x.data),
+        x.row_stride, positions.as<std::int32_t>(), heads, half, log2_ratio);
   });
 }
 
