@@ -189,6 +189,8 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
   FOVEA_TRY(const ConstTensorView seen, to_device(context, pixels));
   FOVEA_CHECK(embed(context, config, impl_->weights, seen, out));
   VitRows rows = all_rows(config, pixels.rows());
+  FOVEA_TRY(VitKeys keys, VitKeys::reserve(context, rows.pictures()));
+  FOVEA_CHECK(keys.point_at(context, config, rows, buffers));
   std::vector<std::int32_t> keep;
   for (int layer = 0; layer < run_layers(); ++layer) {
     if (context.cancelled()) {
@@ -197,7 +199,11 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     if (hooks.reducer != nullptr) {
       keep.clear();
       FOVEA_CHECK(hooks.reducer->before_block(context.host(), layer, rows, keep));
-      if (!keep.empty()) FOVEA_CHECK(compact(context, config, keep, rows, out));
+      if (!keep.empty()) {
+        FOVEA_CHECK(compact(context, config, keep, rows, out));
+        FOVEA_CHECK(
+            keys.point_at(context, config, rows, first_rows(buffers, config.heads, rows.count())));
+      }
     }
     TensorView hidden = out.slice(0, rows.count());
     VitBuffers used = first_rows(buffers, config.heads, rows.count());
@@ -208,7 +214,7 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     if (hooks.merger != nullptr) {
       FOVEA_TRY(bias, bias_on_device(context, rows, hooks.merger->key_bias()));
     }
-    FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, bias, hidden));
+    FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, keys, bias, hidden));
     if (hooks.merger != nullptr) {
       const VitRows before = rows;
       FOVEA_TRY(const VitBlockView attended,
@@ -216,6 +222,7 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
       FOVEA_CHECK(hooks.merger->after_attention(context, attended, rows, hidden));
       hidden = out.slice(0, rows.count());
       used = first_rows(buffers, config.heads, rows.count());
+      FOVEA_CHECK(keys.point_at(context, config, rows, used));
     }
     FOVEA_CHECK(run_vit_mlp(context, config, block, used, hidden));
     const bool reduces = hooks.reducer != nullptr && hooks.reducer->watches(layer);
