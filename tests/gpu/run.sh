@@ -112,6 +112,13 @@ IFS=, read -ra cards <<<"${CUDA_VISIBLE_DEVICES:-$(nvidia-smi --query-gpu=index 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 echo "${#cards[@]} of them used: ${cards[*]}"
 
+# With cores to spare, eight of them belong to what is timed.
+mapfile -t cores < <(taskset -cp $$ | sed 's/.*: //' | tr ',' '\n' |
+  while IFS=- read -r first last; do seq "$first" "${last:-$first}"; done)
+keep_to() {  # keep_to CORE...: this shell and what it starts
+  taskset -cp "$(IFS=,; echo "$*")" "$BASHPID" >/dev/null
+}
+
 queue=$out/.queue
 rm -rf "$queue" && mkdir "$queue"
 work_through() {  # work_through CARD STEP...: the steps that nobody else has taken yet
@@ -123,10 +130,15 @@ work_through() {  # work_through CARD STEP...: the steps that nobody else has ta
 }
 workers=()
 for ((i = 1; i < ${#cards[@]}; ++i)); do
-  work_through "${cards[$i]}" $checks &
+  {
+    ((${#cores[@]} >= 16)) && keep_to "${cores[@]:8}"
+    work_through "${cards[$i]}" $checks
+  } &
   workers+=($!)
 done
+((${#cores[@]} >= 16 && ${#cards[@]} > 1)) && keep_to "${cores[@]:0:8}"
 work_through "${cards[0]}" $timed
+keep_to "${cores[@]}"
 work_through "${cards[0]}" $checks
 for pid in "${workers[@]}"; do wait "$pid"; done
 rm -rf "$queue"
