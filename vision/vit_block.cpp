@@ -5,6 +5,7 @@
 #include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/norm/norm.h"
+#include "kernels/ops/patches/patches.h"
 
 namespace fovea {
 
@@ -35,6 +36,30 @@ Status attend(Context& context, const VitConfig& config, const VitRows& rows,
 }
 
 }  // namespace
+
+/// hidden = positions (with the special tokens' embeddings), plus those of the patches; then CLIP's
+/// first norm where there is one. One picture at a time: its patches lie apart from the next one's.
+Status embed_pictures(Context& context, const VitConfig& config, const VitWeights& weights,
+                      ConstTensorView pixels, TensorView hidden) {
+  const Workspace::Scope scope(context.workspace);
+  const std::int64_t inputs = config.channels * config.patch_size * config.patch_size;
+  FOVEA_TRY(const TensorView patches,
+            context.workspace.take({config.patches(), inputs}, weights.activations));
+  for (std::int64_t picture = 0; picture < pixels.rows(); ++picture) {
+    ConstTensorView one = pixels.slice(picture, 1);
+    one.shape = {config.channels, config.image_size, config.image_size};
+    one.row_stride = one.inner_elements();
+    FOVEA_CHECK(cut_patches(context, one, config.patch_size, patches));
+    const TensorView states = hidden.slice(picture * config.tokens(), config.tokens());
+    FOVEA_CHECK(copy(context, weights.positions.view(), states));
+    FOVEA_CHECK(weights.patch_embedding.apply(
+        context, patches, states.slice(config.prefix_tokens(), config.patches()),
+        {.activation = Activation::none, .accumulate = true}));
+  }
+  if (!config.pre_norm) return {};
+  return layer_norm(context, hidden, weights.pre_norm.weight.view(), weights.pre_norm.bias.view(),
+                    static_cast<float>(config.layer_norm_eps), hidden);
+}
 
 KvView key_view(ConstTensorView key, const std::byte* const* page, const std::int32_t* length) {
   return key_view(key, page, *length, length);

@@ -1,5 +1,5 @@
 #pragma once
-// One pre-norm block over the rows of a batch.
+// The steps of a tower over the rows of a batch: embedding, and one pre-norm block.
 
 #include <cstdint>
 #include <span>
@@ -28,6 +28,11 @@ Result<VitBuffers> take_vit_buffers(Context& context, const VitConfig& config, D
 
 /// The buffers cut to this many rows.
 VitBuffers first_rows(const VitBuffers& buffers, std::int64_t heads, std::int64_t rows);
+
+/// What comes before the first block: hidden [pictures * tokens, hidden] from pixels [pictures,
+/// channels, size, size], both where the context computes.
+Status embed_pictures(Context& context, const VitConfig& config, const VitWeights& weights,
+                      ConstTensorView pixels, TensorView hidden);
 
 /// Where each picture's keys and values lie, for every block that runs on the same rows: sent to
 /// the device once and not block by block.

@@ -4,6 +4,8 @@
 
 #include <cuda_runtime.h>
 
+#include <utility>
+
 #include "kernels/cuda/runtime.h"
 
 namespace fovea {
@@ -25,8 +27,8 @@ __device__ __forceinline__ void let_next_prepare() {
 
 /// Launches a kernel that calls wait_for_previous() before it touches anything else.
 template <class... Parameters, class... Arguments>
-Status launch_early(Context& context, const char* name, void (*kernel)(Parameters...), dim3 grid,
-                    dim3 block, std::size_t shared_bytes, Arguments... arguments) {
+Status launch_early(cudaStream_t stream, const char* name, void (*kernel)(Parameters...), dim3 grid,
+                    dim3 block, std::size_t shared_bytes, Arguments&&... arguments) {
   cudaLaunchAttribute early{};
   early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   early.val.programmaticStreamSerializationAllowed = 1;
@@ -34,13 +36,20 @@ Status launch_early(Context& context, const char* name, void (*kernel)(Parameter
   launch.gridDim = grid;
   launch.blockDim = block;
   launch.dynamicSmemBytes = shared_bytes;
-  launch.stream = stream_of(context);
+  launch.stream = stream;
   launch.attrs = &early;
   launch.numAttrs = 1;
   const cudaError_t code =
       cudaLaunchKernelEx(&launch, kernel, static_cast<Parameters>(arguments)...);
   if (code != cudaSuccess) return cuda_error(code, name);
   return {};
+}
+
+template <class... Parameters, class... Arguments>
+Status launch_early(Context& context, const char* name, void (*kernel)(Parameters...), dim3 grid,
+                    dim3 block, std::size_t shared_bytes, Arguments&&... arguments) {
+  return launch_early(stream_of(context), name, kernel, grid, block, shared_bytes,
+                      std::forward<Arguments>(arguments)...);
 }
 
 }  // namespace fovea

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/attention/attention_launch.cuh"
 
@@ -92,6 +93,8 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     decode_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kTeams = kThreads<kLanes> / kTeam;
   constexpr int kTokens = kLanes > 1 || sizeof(T) == 4 ? 2 : 4;  // of a team at a time
+  let_next_prepare();
+  wait_for_previous();
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int group = launch.heads / launch.kv_heads;
   const int kv_head = blockIdx.y % launch.kv_heads;
@@ -273,12 +276,14 @@ Status launch_lanes(const AttentionLaunch& launch, int multiprocessors, bool clu
                         static_cast<unsigned>(launch.sequences));
   config.blockDim = dim3(kThreads<kLanes>);
   config.stream = stream;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = static_cast<unsigned>(size);
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  config.attrs = &attribute;
-  config.numAttrs = clusters ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = static_cast<unsigned>(size);
+  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
+  config.attrs = attributes;
+  config.numAttrs = clusters ? 2 : 1;
   FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config, decode_attention_kernel<T, kTeam, kLanes>, launch));
   return {};
 }

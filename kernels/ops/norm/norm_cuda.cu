@@ -5,6 +5,7 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/vector.cuh"
 #include "kernels/ops/common/checks.h"
 
 namespace fovea {
@@ -17,9 +18,7 @@ constexpr int kMostPacks = 8;  // float4 of a row that a thread holds
 __device__ float block_sum(float value) {
   __shared__ float partial[32];
   const int warps = static_cast<int>(blockDim.x) / 32;
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2)
-    value += __shfl_xor_sync(0xffffffffu, value, offset);
+  value = sum_of_warp(value);
   __syncthreads();  // the last sum has been read
   if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = value;
   __syncthreads();

@@ -8,13 +8,6 @@ namespace {
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps;
 
-template <class Number>
-__device__ __forceinline__ Number sum_of_warp(Number value) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, step);
-  return value;
-}
-
 /// A block has 32 tokens of one head: their columns by lanes, then their rows by warps.
 __global__ void __launch_bounds__(kThreads)
     affinity_kernel(const float* tile, std::int64_t head_stride, int n, float* out, std::int64_t out_stride) {
