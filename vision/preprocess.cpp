@@ -94,18 +94,25 @@ void write_values(Context& context, const Image& part, int left, int top, const 
   const std::int64_t width = prepared.width, height = prepared.height;
   parallel_for(context.threads, height, 16, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t y = begin; y < end; ++y) {
+      const bool inside = y >= top && y < top + part.height;
+      std::array<float*, 3> rows{};
       for (std::size_t channel = 0; channel < channels; ++channel) {
-        const auto& values = table[channel];
-        float* row =
+        rows[channel] =
             prepared.pixels.as<float>() + (static_cast<std::int64_t>(channel) * height + y) * width;
-        if (y < top || y >= top + part.height) {
-          std::fill_n(row, width, values[0]);
-          continue;
-        }
-        std::fill_n(row, left, values[0]);
-        const std::uint8_t* pixel = part.pixel(0, static_cast<int>(y) - top) + channel;
-        for (int x = 0; x < part.width; ++x) row[left + x] = values[pixel[3 * x]];
-        std::fill(row + left + part.width, row + width, values[0]);
+        const float black = table[channel][0];
+        std::fill(rows[channel], rows[channel] + (inside ? left : width), black);
+        if (inside) std::fill(rows[channel] + left + part.width, rows[channel] + width, black);
+      }
+      if (!inside) continue;
+      const std::uint8_t* pixel = part.pixel(0, static_cast<int>(y) - top);
+      if (channels == 1) {
+        for (int x = 0; x < part.width; ++x) rows[0][left + x] = table[0][pixel[3 * x]];
+        continue;
+      }
+      for (int x = 0; x < part.width; ++x, pixel += 3) {
+        rows[0][left + x] = table[0][pixel[0]];
+        rows[1][left + x] = table[1][pixel[1]];
+        rows[2][left + x] = table[2][pixel[2]];
       }
     }
   });

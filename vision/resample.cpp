@@ -28,45 +28,84 @@ using Bytes = hn::Rebind<std::uint8_t, Ints>;
 /// Pixels of one step of the horizontal sum; the weights of a result pixel are padded with zeros to
 /// whole steps.
 std::size_t HorizontalStep() {
-  return hn::Lanes(Ints());
+  return std::max<std::size_t>(hn::Lanes(Ints()) / 4, 1);
 }
 
-/// One row of `count` result pixels. Result pixel i sums the `steps[i]` steps of source pixels that
-/// begin at first[i]; its weights begin at i * stride, each one three times, for red, green and
-/// blue.
+/// `count` pixels of three bytes become pixels of four, whose last means nothing.
+void WidenRow(const std::uint8_t* HWY_RESTRICT rgb, std::size_t count,
+              std::uint8_t* HWY_RESTRICT out) {
+  const hn::ScalableTag<std::uint8_t> bytes;
+  const std::size_t lanes = hn::Lanes(bytes);
+  std::size_t i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    hn::Vec<decltype(bytes)> red, green, blue;
+    hn::LoadInterleaved3(bytes, rgb + 3 * i, red, green, blue);
+    hn::StoreInterleaved4(red, green, blue, blue, bytes, out + 4 * i);
+  }
+  for (; i < count; ++i) std::copy_n(rgb + 3 * i, 3, out + 4 * i);
+}
+
+#if HWY_TARGET != HWY_SCALAR
+using OnePixel = hn::FixedTag<std::int32_t, 4>;
+
+/// Sums of the pixels that lie side by side in a vector.
+template <class Tag, class Vector>
+hn::Vec<OnePixel> SumOfPixels(Tag tag, Vector sum) {
+  if constexpr (hn::MaxLanes(Tag()) == 4) {
+    return sum;
+  } else {
+    const hn::Half<Tag> half;
+    return SumOfPixels(half, hn::Add(hn::LowerHalf(half, sum), hn::UpperHalf(half, sum)));
+  }
+}
+#endif
+
+/// The three bytes at `out` become a weighted sum of `steps` steps of pixels of four bytes; each
+/// weight stands there four times. A fourth byte is written where there is `room` for it.
+void SumPixels(const std::uint8_t* HWY_RESTRICT pixels, const std::int32_t* HWY_RESTRICT weights,
+               std::int32_t steps, bool room, std::uint8_t* HWY_RESTRICT out) {
+  constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
+#if HWY_TARGET == HWY_SCALAR
+  static_cast<void>(room);
+  for (int channel = 0; channel < 3; ++channel) {
+    std::int32_t sum = kHalf;
+    for (std::int32_t i = channel; i < 4 * steps; i += 4) sum += pixels[i] * weights[i];
+    out[channel] = static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+  }
+#else
+  const Ints ints;
+  const Bytes bytes;
+  const OnePixel pixel;
+  const hn::Rebind<std::uint8_t, OnePixel> pixel_bytes;
+  const std::size_t lanes = hn::Lanes(ints);
+  auto sum = hn::Zero(ints);
+  for (std::int32_t step = 0; step < steps; ++step) {
+    const auto part = hn::PromoteTo(ints, hn::LoadU(bytes, pixels));
+    sum = hn::Add(sum, hn::Mul(part, hn::LoadU(ints, weights)));
+    pixels += lanes;
+    weights += lanes;
+  }
+  const auto whole = hn::Add(SumOfPixels(ints, sum), hn::Set(pixel, kHalf));
+  const auto result = hn::DemoteTo(pixel_bytes, hn::ShiftRight<kWeightBits>(whole));
+  if (room) {
+    hn::StoreU(result, pixel_bytes, out);
+  } else {
+    std::uint8_t last[4];
+    hn::StoreU(result, pixel_bytes, last);
+    std::copy_n(last, 3, out);
+  }
+#endif
+}
+
+/// One row of `count` result pixels. Result pixel i sums the `steps[i]` steps of source pixels (of
+/// four bytes) that begin at first[i]; its weights begin at i * stride, each one four times.
 void HorizontalRow(const std::uint8_t* HWY_RESTRICT row, const std::int32_t* HWY_RESTRICT first,
                    const std::int32_t* HWY_RESTRICT steps, const std::int32_t* HWY_RESTRICT weights,
                    std::size_t stride, std::size_t count, std::uint8_t* HWY_RESTRICT out) {
-  const Ints ints;
-  const Bytes bytes;
-  const std::size_t lanes = hn::Lanes(ints);
-  HWY_ALIGN std::int32_t sums[3 * HWY_MAX_BYTES / sizeof(std::int32_t)];
+  // A fourth byte is overwritten by the next pixel's first.
   for (std::size_t i = 0; i < count; ++i) {
-    const std::uint8_t* HWY_RESTRICT pixels = row + std::size_t{3} * first[i];
-    const std::int32_t* HWY_RESTRICT weight = weights + i * stride;
-    auto sum0 = hn::Zero(ints), sum1 = sum0, sum2 = sum0;
-    for (std::int32_t step = 0; step < steps[i]; ++step) {
-      const auto part0 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels));
-      const auto part1 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels + lanes));
-      const auto part2 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels + 2 * lanes));
-      sum0 = hn::Add(sum0, hn::Mul(part0, hn::LoadU(ints, weight)));
-      sum1 = hn::Add(sum1, hn::Mul(part1, hn::LoadU(ints, weight + lanes)));
-      sum2 = hn::Add(sum2, hn::Mul(part2, hn::LoadU(ints, weight + 2 * lanes)));
-      pixels += 3 * lanes;
-      weight += 3 * lanes;
-    }
-    hn::Store(sum0, ints, sums);
-    hn::Store(sum1, ints, sums + lanes);
-    hn::Store(sum2, ints, sums + 2 * lanes);
-    std::int32_t red = 1 << (kWeightBits - 1), green = red, blue = red;
-    for (std::size_t lane = 0; lane < 3 * lanes; lane += 3) {
-      red += sums[lane];
-      green += sums[lane + 1];
-      blue += sums[lane + 2];
-    }
-    out[3 * i] = static_cast<std::uint8_t>(std::clamp(red >> kWeightBits, 0, 255));
-    out[3 * i + 1] = static_cast<std::uint8_t>(std::clamp(green >> kWeightBits, 0, 255));
-    out[3 * i + 2] = static_cast<std::uint8_t>(std::clamp(blue >> kWeightBits, 0, 255));
+    SumPixels(row + std::size_t{4} * first[i], weights + i * stride, steps[i], i + 1 < count,
+              out + 3 * i);
   }
 }
 
@@ -102,6 +141,7 @@ HWY_AFTER_NAMESPACE();
 namespace fovea {
 
 HWY_EXPORT(HorizontalStep);
+HWY_EXPORT(WidenRow);
 HWY_EXPORT(HorizontalRow);
 HWY_EXPORT(VerticalRow);
 
@@ -195,19 +235,20 @@ AxisWeights axis_weights(int source, int result, int begin, int results, Resampl
   return axis;
 }
 
-/// The same weights as HorizontalRow wants them: whole steps, each weight once for every channel.
+/// The same weights as HorizontalRow wants them: whole steps, each weight once for every byte of a
+/// pixel.
 AxisWeights for_horizontal_rows(const AxisWeights& axis, std::size_t step) {
   AxisWeights spread;
   const std::size_t padded = (axis.stride + step - 1) / step * step;
   spread.first = axis.first;
   spread.count.resize(axis.count.size());
-  spread.stride = 3 * padded;
+  spread.stride = 4 * padded;
   spread.weights.resize(axis.first.size() * spread.stride);
   for (std::size_t index = 0; index < axis.first.size(); ++index) {
     const auto count = static_cast<std::size_t>(axis.count[index]);
     spread.count[index] = static_cast<std::int32_t>((count + step - 1) / step);
     for (std::size_t tap = 0; tap < count; ++tap) {
-      std::fill_n(&spread.weights[index * spread.stride + 3 * tap], 3,
+      std::fill_n(&spread.weights[index * spread.stride + 4 * tap], 4,
                   axis.weights[index * axis.stride + tap]);
     }
   }
@@ -218,6 +259,17 @@ AxisWeights for_horizontal_rows(const AxisWeights& axis, std::size_t step) {
 
 void fill_pixels(std::uint8_t* out, int count, const std::array<std::uint8_t, 3>& color) {
   for (int i = 0; i < count; ++i) std::copy_n(color.data(), 3, out + std::ptrdiff_t{3} * i);
+}
+
+/// Columns [left, left + count) of one row of the sheet; `pixels`: of the picture in it.
+void copy_pixels(const Sheet& sheet, const std::uint8_t* pixels, int left, int count,
+                 std::uint8_t* out) {
+  for (int i = 0; i < count; ++i) {
+    const int x = left + i - sheet.left;
+    const bool inside = x >= 0 && x < sheet.picture.width;
+    std::copy_n(inside ? pixels + std::ptrdiff_t{3} * x : sheet.color.data(), 3,
+                out + std::ptrdiff_t{3} * i);
+  }
 }
 
 /// Rows [top, top + rows.rows()) of the sheet, resampled to `width` and cut to the window's
@@ -231,11 +283,10 @@ Status horizontal_pass(Context& context, const Sheet& sheet, int width, Resample
     axis = for_horizontal_rows(
         axis_weights(sheet.width, width, window.left, window.width, resample), step);
   }
-  // Every row is laid out once more with its margins and with room behind it, because the last step
-  // of a sum reads on past the row (with weights of zero).
+  // Every row is laid out once more with its margins, four bytes a pixel, and with room behind it,
+  // because the last step of a sum reads on past the row (with weights of zero).
   const std::int64_t pieces = std::clamp<std::int64_t>(rows.rows() / 8, 1, context.threads);
-  const auto room =
-      static_cast<std::int64_t>(sheet.width) * 3 + static_cast<std::int64_t>(3 * step);
+  const auto room = 4 * (sheet.width + static_cast<std::int64_t>(step));
   const Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView row_buffers, context.workspace.take({pieces, room}, DType::u8));
 
@@ -244,7 +295,7 @@ Status horizontal_pass(Context& context, const Sheet& sheet, int width, Resample
     for (std::int64_t piece = begin; piece < end; ++piece) {
       auto* buffer = row_buffers.row<std::uint8_t>(piece);
       std::fill_n(buffer, room, std::uint8_t{0});
-      fill_pixels(buffer, sheet.width, sheet.color);
+      for (int x = 0; x < sheet.width; ++x) std::copy_n(sheet.color.data(), 3, buffer + 4 * x);
       const std::int64_t last = rows.rows() * (piece + 1) / pieces;
       for (std::int64_t index = rows.rows() * piece / pieces; index < last; ++index) {
         auto* out = rows.row<std::uint8_t>(index);
@@ -254,12 +305,13 @@ Status horizontal_pass(Context& context, const Sheet& sheet, int width, Resample
           fill_pixels(out, window.width, sheet.color);
           continue;
         }
-        std::copy_n(picture.pixel(0, static_cast<int>(y)), std::ptrdiff_t{3} * picture.width,
-                    buffer + std::ptrdiff_t{3} * sheet.left);
+        const std::uint8_t* pixels = picture.pixel(0, static_cast<int>(y));
         if (same_width) {
-          std::copy_n(buffer + std::ptrdiff_t{3} * window.left, rows.inner_elements(), out);
+          copy_pixels(sheet, pixels, window.left, window.width, out);
           continue;
         }
+        HWY_DYNAMIC_DISPATCH(WidenRow)
+        (pixels, static_cast<std::size_t>(picture.width), buffer + std::ptrdiff_t{4} * sheet.left);
         HWY_DYNAMIC_DISPATCH(HorizontalRow)
         (buffer, axis.first.data(), axis.count.data(), axis.weights.data(), axis.stride,
          axis.first.size(), out);
