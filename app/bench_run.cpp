@@ -99,7 +99,7 @@ class Bench {
     if (!model_.has_vision()) return {};
     FOVEA_TRY(features_, Tensor::allocate(Shape{config.vision.tokens(), config.vision.hidden_size},
                                           DType::f32, context_.device));
-    FOVEA_TRY(PreparedImage prepared, preprocess(context_.host(), picture_, config.preprocess));
+    FOVEA_TRY(PreparedImage prepared, preprocess(context_, picture_, config.preprocess));
     pixels_ = std::move(prepared.pixels);
     return {};
   }
@@ -184,7 +184,7 @@ class Bench {
     const Stopwatch watch;
     if (model_.has_vision()) {
       FOVEA_TRY(PreparedImage prepared,
-                preprocess(context_.host(), picture_, model_.config().preprocess));
+                preprocess(context_, picture_, model_.config().preprocess));
       pixels_ = std::move(prepared.pixels);
       FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
       FOVEA_CHECK(see());
