@@ -21,7 +21,8 @@ template <class T, int kCount>
 __global__ __launch_bounds__(kThreads) void rope_kernel(T* x, std::int64_t stride,
                                                         const std::int32_t* positions, int heads,
                                                         int half, double log2_ratio) {
-  __shared__ float sine[kMostHalf], cosine[kMostHalf];
+  __shared__ float sine[kMostHalf];
+  __shared__ float cosine[kMostHalf];
   let_next_prepare();
   wait_for_previous();
   const int threads = static_cast<int>(blockDim.x);
