@@ -6,7 +6,7 @@
 #
 # Steps: timings (kernels beside the card's ceilings), bench (the table's column), long (2,880 and
 # 18,000 visual tokens), transformers (the same shapes in the same run, eager and compiled); kernels
-# (every suite over f32, f16 and bf16), models (the suites of whole models, their golden files and
+# (every suite of the operations over f32, f16 and bf16), models (the suites of whole models, their golden files and
 # references, on the GPU), memcheck and racecheck (compute-sanitizer over a part of the suites),
 # answers (all bundled questions against the CPU), methods, classify, llava (a LLaVA-1.5-7B that
 # transformers made). STEPS picks some of them. With one GPU they follow each other; with several, what
@@ -56,6 +56,7 @@ suites() {  # suites NAME SHARDS FILTER PROGRAM
 small='*every_shape_of_the_tensor_cores*cuda*:*sequences_of_different_lengths*cuda*:*rows_without_keys*cuda*'
 small+=':*a_row_that_saw_no_key*cuda*:*nothing_asked_for*cuda*:*columns_beyond*cuda*'
 small+=':*the_best_of_many*cuda*:*affinity*cuda*:*norms_are*cuda*:*MergeTest*cuda*:*chosen_rows*cuda*'
+small+=':*CutTest*cuda*:*PictureTest*cuda*'
 small+=':*a_product_has_the_same_bits*cuda*:*normalised_rows*cuda*:*orm*Test*cuda*:*ope*Test*cuda*:*ctivation*cuda*'
 
 sanitize() {  # sanitize TOOL
@@ -88,7 +89,13 @@ run_step() {
       timeout 400 python3 tests/gpu/transformers_llava.py --compile >"$out/transformers.json" \
         2>"$out/transformers.txt" || { tail -5 "$out/transformers.txt"; return 1; }
       ;;
-    kernels) suites kernels 8 '*cuda*' "$tests" ;;
+    kernels)
+      local bad=0
+      suites kernels 8 '*cuda*' "$tests" || bad=1
+      suites vision 2 '*cuda*' "$(program vision_tests)" || bad=1
+      suites cuts 2 '*cuda*:*CutsOnTheGpu*' "$(program vlm_tests)" || bad=1
+      return $bad
+      ;;
     models) FOVEA_TEST_DEVICE=cuda suites models 6 "$models" "$(program vlm_tests)" ;;
     memcheck | racecheck) sanitize "$1" ;;
     *) PARTS=$1 tests/gpu/end_to_end.sh "$fovea" "$out" ;;

@@ -66,7 +66,7 @@ Status run(Context& context, Kernel kernel, DType kv_type, const AttentionLaunch
   const cudaStream_t stream = stream_of(context);
   switch (kernel) {
     case Kernel::exact: return launch_exact_attention(launch, kv_type, stream);
-    case Kernel::tensor: return launch_tensor_attention(launch, kv_type, context.cuda->multiprocessors, stream);
+    case Kernel::tensor: return launch_tensor_attention(launch, kv_type, stream);
     case Kernel::decode: break;
   }
   int major = 0;

@@ -51,7 +51,7 @@ Error too_many_channels(std::int64_t channels);
 /// of every sequence at least kTilePageShift.
 inline constexpr std::int32_t kTilePageShift = 6;
 bool tensor_attention_fits(std::int32_t head_dim);
-Status launch_tensor_attention(const AttentionLaunch& launch, DType type, int multiprocessors, cudaStream_t stream);
+Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream);
 
 /// Few lanes (row, head within a kv head) a sequence: the keys are split over the blocks of a cluster.
 /// page_shift of every sequence at least 0.

@@ -1,6 +1,6 @@
-// Attention on the tensor cores, 16-bit in and out and float32 inside: four warps take 64 rows of one
-// head and walk over the keys, 64 at a time; the next keys and values arrive while these are worked on.
-// Where blocks are too few to fill the card, two groups of four warps take turns with the keys.
+// Attention on the tensor cores, 16-bit in and out and float32 inside: a block of four warps takes 64
+// rows of one head and walks over the keys, 64 at a time; the next keys and values arrive while these
+// are worked on.
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -10,7 +10,7 @@
 namespace fovea {
 namespace {
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of a group
+constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr int kRows = 16 * kWarps, kKeys = 64;
 
 /// Elements between rows in shared memory: the offset of 16 bytes spreads the eight rows that one
@@ -20,8 +20,8 @@ constexpr int kStride = kChannels + 8;
 
 template <int kChannels>
 constexpr int kTile = kKeys * kStride<kChannels>;  // elements of 64 keys or values
-template <int kChannels, int kGroups>
-constexpr std::size_t kSharedBytes = std::size_t{2} * (kRows * kStride<kChannels> + kGroups * 4 * kTile<kChannels>);
+template <int kChannels>
+constexpr std::size_t kSharedBytes = std::size_t{2} * (kRows * kStride<kChannels> + 4 * kTile<kChannels>);
 
 static_assert(kKeys == 1 << kTilePageShift, "a tile lies within one page");
 
@@ -40,14 +40,14 @@ __device__ __forceinline__ const T* locate(const CudaSequence& sequence, const S
          slot * side.token_stride;
 }
 
-/// kKeys tokens, of which `count` are there; zeros for the others. By the threads of a group.
+/// kKeys tokens, of which `count` are there; zeros for the others.
 template <class T, int kChannels>
-__device__ __forceinline__ void fetch_tokens(int thread, const T* from, std::int64_t token_stride, int count, T* to) {
+__device__ __forceinline__ void fetch_tokens(const T* from, std::int64_t token_stride, int count, T* to) {
   constexpr int kPieces = kChannels / 8;
   const int last = count - 1;
 #pragma unroll
   for (int n = 0; n < kKeys * kPieces / kThreads; ++n) {
-    const int i = n * kThreads + thread, key = i / kPieces, piece = i % kPieces;
+    const int i = n * kThreads + threadIdx.x, key = i / kPieces, piece = i % kPieces;
     copy_async_16(shared_address(to + key * kStride<kChannels> + 8 * piece),
                   from + min(key, last) * token_stride + 8 * piece, key <= last);
   }
@@ -58,7 +58,7 @@ __device__ __forceinline__ void fetch_query(const AttentionLaunch& launch, const
                                             int head, int first_row, T* to) {
   constexpr int kPieces = kChannels / 8;
   const T* query = reinterpret_cast<const T*>(launch.query) + std::int64_t{head} * kChannels;
-  for (int i = threadIdx.x; i < kRows * kPieces; i += blockDim.x) {
+  for (int i = threadIdx.x; i < kRows * kPieces; i += kThreads) {
     const int row = i / kPieces, piece = i % kPieces;
     const int place = sequence.first_row + min(first_row + row, sequence.rows - 1);
     copy_async_16(shared_address(to + row * kStride<kChannels> + 8 * piece),
@@ -75,59 +75,10 @@ __device__ __forceinline__ float sum_of_quad(float value) {
   return value + __shfl_xor_sync(0xFFFFFFFFu, value, 2);
 }
 
-template <int kGroups>
-__device__ __forceinline__ void wait_for_group(int group) {
-  if constexpr (kGroups == 1) {
-    __syncthreads();
-  } else {
-    wait_for_threads(1 + group, kThreads);
-  }
-}
-
-/// What the second group gathered joins the first group's: rows and columns lie alike in both.
-template <int kCount>
-__device__ __forceinline__ void join_groups(int group, int thread, float* shared, float (&sums)[kCount][4],
-                                            float (&maximum)[2], float (&total)[2]) {
-  float* const place = shared + thread;
-  __syncthreads();  // nobody reads keys and values any more
-  if (group == 1) {
-#pragma unroll
-    for (int n = 0; n < kCount; ++n) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) place[(4 * n + e) * kThreads] = sums[n][e];
-    }
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      place[(4 * kCount + i) * kThreads] = maximum[i];
-      place[(4 * kCount + 2 + i) * kThreads] = total[i];
-    }
-  }
-  __syncthreads();
-  if (group == 1) return;
-  float mine[2], theirs[2];
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const float other = place[(4 * kCount + i) * kThreads];
-    const float highest = fmaxf(maximum[i], other);
-    const float shift = highest == -INFINITY ? 0.0f : highest;
-    mine[i] = fast_exp2(maximum[i] - shift);
-    theirs[i] = fast_exp2(other - shift);
-    maximum[i] = highest;
-    total[i] = total[i] * mine[i] + place[(4 * kCount + 2 + i) * kThreads] * theirs[i];
-  }
-#pragma unroll
-  for (int n = 0; n < kCount; ++n) {
-#pragma unroll
-    for (int e = 0; e < 4; ++e) {
-      sums[n][e] = sums[n][e] * mine[e / 2] + place[(4 * n + e) * kThreads] * theirs[e / 2];
-    }
-  }
-}
-
 /// A thread holds two rows of its warp's sixteen: row lane / 4 and eight below; element e of an
 /// accumulator belongs to row e / 2, column 2 * (lane % 4) + e % 2.
-template <class T, int kChannels, int kGroups>
-__global__ void __launch_bounds__(kThreads * kGroups)
+template <class T, int kChannels>
+__global__ void __launch_bounds__(kThreads)
     tensor_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
   let_next_prepare();
   wait_for_previous();
@@ -136,14 +87,11 @@ __global__ void __launch_bounds__(kThreads * kGroups)
   const int head = blockIdx.y, kv_head = head / (launch.heads / launch.kv_heads);
   const int first_row = (gridDim.x - 1 - blockIdx.x) * kRows;  // the longest first
   if (first_row >= sequence.rows) return;
-  const int group = threadIdx.x / kThreads, thread = threadIdx.x % kThreads;
-  const int warp = thread / 32, lane = thread % 32;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
   extern __shared__ uint4 shared16[];
   T* const query = reinterpret_cast<T*>(shared16);
-  T* const tiles = query + kRows * kStep + group * 4 * kTile<kChannels>;  // keys and values, twice
-  constexpr int kAdvance = kKeys * kGroups;
-  const int begin = group * kKeys;
+  T* const tiles = query + kRows * kStep;  // keys and values, twice
 
   const int length = *sequence.length;
   const int last_row = min(first_row + kRows, sequence.rows) - 1;
@@ -161,18 +109,18 @@ __global__ void __launch_bounds__(kThreads * kGroups)
 
   const T* next_keys = nullptr;
   const T* next_values = nullptr;
-  if (limit > 0) fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
-  if (begin < limit) {
-    next_keys = locate<T>(sequence, key_side, begin);
-    next_values = locate<T>(sequence, value_side, begin);
-    fetch_tokens<T, kChannels>(thread, next_keys, key_side.token_stride, limit - begin, tiles);
-    fetch_tokens<T, kChannels>(thread, next_values, value_side.token_stride, limit - begin, tiles + kTile<kChannels>);
-    if (begin + kAdvance < limit) {
-      next_keys = locate<T>(sequence, key_side, begin + kAdvance);
-      next_values = locate<T>(sequence, value_side, begin + kAdvance);
+  if (limit > 0) {
+    next_keys = locate<T>(sequence, key_side, 0);
+    next_values = locate<T>(sequence, value_side, 0);
+    fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
+    fetch_tokens<T, kChannels>(next_keys, key_side.token_stride, limit, tiles);
+    fetch_tokens<T, kChannels>(next_values, value_side.token_stride, limit, tiles + kTile<kChannels>);
+    commit_copies();
+    if (limit > kKeys) {
+      next_keys = locate<T>(sequence, key_side, kKeys);
+      next_values = locate<T>(sequence, value_side, kKeys);
     }
   }
-  commit_copies();
   std::uint32_t q[kChannels / 16][4];
   // Keys that even the first row of the block sees need no mask.
   const int clear = min(limit, visible_keys(launch, sequence, length, first_row));
@@ -180,31 +128,27 @@ __global__ void __launch_bounds__(kThreads * kGroups)
   const bool plain = sequence.key_bias == nullptr && launch.scale > 0.0f;
   const float factor = plain ? launch.scale : 1.0f;
 
-  wait_copies<0>();
-  __syncthreads();  // the query is there, and each group's first tile
-  if (begin < limit) {
-#pragma unroll
-    for (int k = 0; k < kChannels / 16; ++k) {
-      const T* from = query + (warp * 16 + lane % 16) * kStep + 16 * k + 8 * (lane / 16);
-      load_matrices(q[k], shared_address(from));
-    }
-  }
-  for (int first = begin, side = 0; first < limit; first += kAdvance, side ^= 1) {
+  for (int first = 0, side = 0; first < limit; first += kKeys, side ^= 1) {
     const T* const keys = tiles + 2 * side * kTile<kChannels>;
     const T* const values = keys + kTile<kChannels>;
-    if (first > begin) {
-      wait_copies<0>();
-      wait_for_group<kGroups>(group);  // this tile is there, and nobody reads the one before any more
-    }
-    if (first + kAdvance < limit) {
+    wait_copies<0>();
+    __syncthreads();  // this tile is there, and nobody reads the one before any more
+    if (first + kKeys < limit) {
       T* const to = tiles + 2 * (side ^ 1) * kTile<kChannels>;
-      const int count = limit - first - kAdvance;
-      fetch_tokens<T, kChannels>(thread, next_keys, key_side.token_stride, count, to);
-      fetch_tokens<T, kChannels>(thread, next_values, value_side.token_stride, count, to + kTile<kChannels>);
+      const int count = limit - first - kKeys;
+      fetch_tokens<T, kChannels>(next_keys, key_side.token_stride, count, to);
+      fetch_tokens<T, kChannels>(next_values, value_side.token_stride, count, to + kTile<kChannels>);
       commit_copies();
-      if (first + 2 * kAdvance < limit) {
-        next_keys = locate<T>(sequence, key_side, first + 2 * kAdvance);
-        next_values = locate<T>(sequence, value_side, first + 2 * kAdvance);
+      if (first + 2 * kKeys < limit) {
+        next_keys = locate<T>(sequence, key_side, first + 2 * kKeys);
+        next_values = locate<T>(sequence, value_side, first + 2 * kKeys);
+      }
+    }
+    if (first == 0) {
+#pragma unroll
+      for (int k = 0; k < kChannels / 16; ++k) {
+        const T* from = query + (warp * 16 + lane % 16) * kStep + 16 * k + 8 * (lane / 16);
+        load_matrices(q[k], shared_address(from));
       }
     }
 
@@ -291,10 +235,6 @@ __global__ void __launch_bounds__(kThreads * kGroups)
     }
   }
 
-  if constexpr (kGroups == 2) {
-    join_groups(group, thread, reinterpret_cast<float*>(shared16), sums, maximum, total);
-    if (group == 1) return;
-  }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     total[i] = sum_of_quad(total[i]);
@@ -313,33 +253,25 @@ __global__ void __launch_bounds__(kThreads * kGroups)
   }
 }
 
-template <class T, int kChannels, int kGroups>
-Status launch_groups(const AttentionLaunch& launch, dim3 grid, cudaStream_t stream) {
-  constexpr std::size_t bytes = kSharedBytes<kChannels, kGroups>;
-  FOVEA_CUDA_CHECK(cudaFuncSetAttribute(tensor_attention_kernel<T, kChannels, kGroups>,
-                                        cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
-  return launch_early(stream, "tensor attention", tensor_attention_kernel<T, kChannels, kGroups>, grid,
-                      kThreads * kGroups, bytes, launch);
-}
-
 template <class T, int kChannels>
-Status launch_channels(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream) {
+Status launch_channels(const AttentionLaunch& launch, cudaStream_t stream) {
+  constexpr std::size_t bytes = kSharedBytes<kChannels>;
+  FOVEA_CUDA_CHECK(cudaFuncSetAttribute(tensor_attention_kernel<T, kChannels>,
+                                        cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
   const dim3 grid(static_cast<unsigned>((launch.most_rows + kRows - 1) / kRows),
                   static_cast<unsigned>(launch.heads), static_cast<unsigned>(launch.sequences));
-  // Four blocks a multiprocessor come in two rounds at least, which evens out their lengths.
-  const bool many = std::int64_t{grid.x} * grid.y * grid.z >= std::int64_t{4} * multiprocessors;
-  return many ? launch_groups<T, kChannels, 1>(launch, grid, stream)
-              : launch_groups<T, kChannels, 2>(launch, grid, stream);
+  return launch_early(stream, "tensor attention", tensor_attention_kernel<T, kChannels>, grid, kThreads, bytes,
+                      launch);
 }
 
 template <class T>
-Status launch_type(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream) {
+Status launch_type(const AttentionLaunch& launch, cudaStream_t stream) {
   switch (launch.head_dim) {
-    case 32: return launch_channels<T, 32>(launch, multiprocessors, stream);
-    case 64: return launch_channels<T, 64>(launch, multiprocessors, stream);
-    case 80: return launch_channels<T, 80>(launch, multiprocessors, stream);
-    case 96: return launch_channels<T, 96>(launch, multiprocessors, stream);
-    default: return launch_channels<T, 128>(launch, multiprocessors, stream);
+    case 32: return launch_channels<T, 32>(launch, stream);
+    case 64: return launch_channels<T, 64>(launch, stream);
+    case 80: return launch_channels<T, 80>(launch, stream);
+    case 96: return launch_channels<T, 96>(launch, stream);
+    default: return launch_channels<T, 128>(launch, stream);
   }
 }
 
@@ -349,9 +281,8 @@ bool tensor_attention_fits(std::int32_t head_dim) {
   return head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
 }
 
-Status launch_tensor_attention(const AttentionLaunch& launch, DType type, int multiprocessors, cudaStream_t stream) {
-  return type == DType::bf16 ? launch_type<__nv_bfloat16>(launch, multiprocessors, stream)
-                             : launch_type<__half>(launch, multiprocessors, stream);
+Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream) {
+  return type == DType::bf16 ? launch_type<__nv_bfloat16>(launch, stream) : launch_type<__half>(launch, stream);
 }
 
 }  // namespace fovea
