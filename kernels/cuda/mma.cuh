@@ -26,6 +26,12 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+/// Waits for as many threads of the block, whole warps, to come to the same barrier: 1 to 15, for 0 is
+/// __syncthreads'.
+__device__ __forceinline__ void wait_for_threads(int barrier, int threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(barrier), "r"(threads) : "memory");
+}
+
 /// Four 8 x 8 matrices of 16-bit elements; thread t names row t % 8 of matrix t / 8.
 __device__ __forceinline__ void load_matrices(std::uint32_t (&to)[4], std::uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -12,7 +13,6 @@ namespace fovea {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr std::int64_t kMostBlocks = 132 * 16;
 
 __device__ float activated(Activation activation, float x) {
   switch (activation) {
@@ -32,12 +32,6 @@ __device__ float activated(Activation activation, float x) {
   return x;
 }
 
-/// `kCount` neighbours of one row as one access.
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T values[kCount];
-};
-
 template <class T>
 struct Rows {
   T* data;
@@ -53,24 +47,25 @@ Rows<const T> rows_of(ConstTensorView view) {
   return {reinterpret_cast<const T*>(view.data), view.rows() > 1 ? view.row_stride : 0};
 }
 
-/// out[i] = operation(a[i], b[i]) over `count` packs, `inner` of them a row.
+/// out[i] = operation(a[i], b[i]): one block a row and kThreads packs of it.
 template <int kCount, class A, class B, class Out, class Operation>
 __global__ __launch_bounds__(kThreads) void zip_kernel(Rows<const A> a, Rows<const B> b,
-                                                       Rows<Out> out, std::int64_t inner,
-                                                       std::int64_t count, Operation operation) {
-  for (std::int64_t i = blockIdx.x * std::int64_t{kThreads} + threadIdx.x; i < count;
-       i += std::int64_t{gridDim.x} * kThreads) {
-    const std::int64_t row = i / inner, column = (i - row * inner) * kCount;
-    const auto left = *reinterpret_cast<const Pack<A, kCount>*>(a.data + row * a.stride + column);
-    const auto right = *reinterpret_cast<const Pack<B, kCount>*>(b.data + row * b.stride + column);
-    Pack<Out, kCount> result;
+                                                       Rows<Out> out, int packs,
+                                                       Operation operation) {
+  let_next_prepare();
+  wait_for_previous();
+  const int pack = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
+  if (pack >= packs) return;
+  const std::int64_t row = blockIdx.x, column = std::int64_t{pack} * kCount;
+  const auto left = *reinterpret_cast<const Pack<A, kCount>*>(a.data + row * a.stride + column);
+  const auto right = *reinterpret_cast<const Pack<B, kCount>*>(b.data + row * b.stride + column);
+  Pack<Out, kCount> result;
 #pragma unroll
-    for (int c = 0; c < kCount; ++c) {
-      result.values[c] =
-          store_float<Out>(operation(load_float(left.values[c]), load_float(right.values[c])));
-    }
-    *reinterpret_cast<Pack<Out, kCount>*>(out.data + row * out.stride + column) = result;
+  for (int c = 0; c < kCount; ++c) {
+    result.values[c] =
+        store_float<Out>(operation(load_float(left.values[c]), load_float(right.values[c])));
   }
+  *reinterpret_cast<Pack<Out, kCount>*>(out.data + row * out.stride + column) = result;
 }
 
 struct SiluMul {
@@ -97,19 +92,16 @@ Status zip(Context& context, ConstTensorView a, ConstTensorView b, TensorView ou
            Operation operation) {
   constexpr int kCount = static_cast<int>(16 / std::max({sizeof(A), sizeof(B), sizeof(Out)}));
   const auto launch = [&](auto kernel, int count) {
-    const std::int64_t packs = out.shape.elements() / count;
-    const auto blocks =
-        static_cast<unsigned>(std::min((packs + kThreads - 1) / kThreads, kMostBlocks));
-    kernel<<<blocks, kThreads, 0, stream_of(context)>>>(
-        rows_of<A>(a), rows_of<B>(b), rows_of<Out>(out), out.shape[1] / count, packs, operation);
+    const std::int64_t packs = out.shape[1] / count;
+    const dim3 grid(static_cast<unsigned>(out.rows()),
+                    static_cast<unsigned>((packs + kThreads - 1) / kThreads));
+    return launch_early(context, "element-wise operation", kernel, grid, kThreads, 0, rows_of<A>(a),
+                        rows_of<B>(b), rows_of<Out>(out), static_cast<int>(packs), operation);
   };
   if (takes_packs(a, kCount) && takes_packs(b, kCount) && takes_packs(out, kCount)) {
-    launch(zip_kernel<kCount, A, B, Out, Operation>, kCount);
-  } else {
-    launch(zip_kernel<1, A, B, Out, Operation>, 1);
+    return launch(zip_kernel<kCount, A, B, Out, Operation>, kCount);
   }
-  FOVEA_LAUNCH_CHECK("element-wise operation");
-  return {};
+  return launch(zip_kernel<1, A, B, Out, Operation>, 1);
 }
 
 __global__ __launch_bounds__(kThreads) void softmax_kernel(float* x, std::int64_t stride,

@@ -1,7 +1,8 @@
-// Attention on the tensor cores, 16-bit in and out and float32 inside: a block of four warps takes 64
-// rows of one head and walks over the keys, 64 at a time; values arrive while the logits are
-// computed, the next keys while the values are summed up.
+// Attention on the tensor cores, 16-bit in and out and float32 inside: four warps take 64 rows of one
+// head and walk over the keys, 64 at a time; the next keys and values arrive while these are worked on.
+// Where blocks are too few to fill the card, two groups of four warps take turns with the keys.
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/attention/attention_launch.cuh"
@@ -9,7 +10,7 @@
 namespace fovea {
 namespace {
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps;
+constexpr int kWarps = 4, kThreads = 32 * kWarps;  // of a group
 constexpr int kRows = 16 * kWarps, kKeys = 64;
 
 /// Elements between rows in shared memory: the offset of 16 bytes spreads the eight rows that one
@@ -18,19 +19,37 @@ template <int kChannels>
 constexpr int kStride = kChannels + 8;
 
 template <int kChannels>
-constexpr std::size_t kSharedBytes = std::size_t{2} * kStride<kChannels> * (kRows + 2 * kKeys);
+constexpr int kTile = kKeys * kStride<kChannels>;  // elements of 64 keys or values
+template <int kChannels, int kGroups>
+constexpr std::size_t kSharedBytes = std::size_t{2} * (kRows * kStride<kChannels> + kGroups * 4 * kTile<kChannels>);
 
-/// Tokens [first, first + kKeys) of one kv head; zeros from `limit` on.
+static_assert(kKeys == 1 << kTilePageShift, "a tile lies within one page");
+
+/// The keys (or values) of one kv head.
+struct Side {
+  const std::byte* const* pages;
+  std::int64_t head_offset, token_stride;
+};
+
+/// Where tokens [first, first + kKeys) begin.
+template <class T>
+__device__ __forceinline__ const T* locate(const CudaSequence& sequence, const Side& side, int first) {
+  const auto token = static_cast<std::uint32_t>(first);
+  const std::uint32_t slot = token & ((std::uint32_t{1} << sequence.page_shift) - 1);
+  return reinterpret_cast<const T*>(side.pages[token >> sequence.page_shift]) + side.head_offset +
+         slot * side.token_stride;
+}
+
+/// kKeys tokens, of which `count` are there; zeros for the others. By the threads of a group.
 template <class T, int kChannels>
-__device__ __forceinline__ void fetch_tokens(const CudaSequence& sequence, const std::byte* const* pages,
-                                             std::int64_t head_offset, std::int64_t token_stride, int first,
-                                             int limit, T* to) {
+__device__ __forceinline__ void fetch_tokens(int thread, const T* from, std::int64_t token_stride, int count, T* to) {
   constexpr int kPieces = kChannels / 8;
-  for (int i = threadIdx.x; i < kKeys * kPieces; i += kThreads) {
-    const int key = i / kPieces, piece = i % kPieces;
-    const int token = min(first + key, limit - 1);
-    const T* from = token_channels<T>(sequence, pages, head_offset, token_stride, token) + 8 * piece;
-    copy_async_16(shared_address(to + key * kStride<kChannels> + 8 * piece), from, first + key < limit);
+  const int last = count - 1;
+#pragma unroll
+  for (int n = 0; n < kKeys * kPieces / kThreads; ++n) {
+    const int i = n * kThreads + thread, key = i / kPieces, piece = i % kPieces;
+    copy_async_16(shared_address(to + key * kStride<kChannels> + 8 * piece),
+                  from + min(key, last) * token_stride + 8 * piece, key <= last);
   }
 }
 
@@ -39,7 +58,7 @@ __device__ __forceinline__ void fetch_query(const AttentionLaunch& launch, const
                                             int head, int first_row, T* to) {
   constexpr int kPieces = kChannels / 8;
   const T* query = reinterpret_cast<const T*>(launch.query) + std::int64_t{head} * kChannels;
-  for (int i = threadIdx.x; i < kRows * kPieces; i += kThreads) {
+  for (int i = threadIdx.x; i < kRows * kPieces; i += blockDim.x) {
     const int row = i / kPieces, piece = i % kPieces;
     const int place = sequence.first_row + min(first_row + row, sequence.rows - 1);
     copy_async_16(shared_address(to + row * kStride<kChannels> + 8 * piece),
@@ -56,28 +75,81 @@ __device__ __forceinline__ float sum_of_quad(float value) {
   return value + __shfl_xor_sync(0xFFFFFFFFu, value, 2);
 }
 
+template <int kGroups>
+__device__ __forceinline__ void wait_for_group(int group) {
+  if constexpr (kGroups == 1) {
+    __syncthreads();
+  } else {
+    wait_for_threads(1 + group, kThreads);
+  }
+}
+
+/// What the second group gathered joins the first group's: rows and columns lie alike in both.
+template <int kCount>
+__device__ __forceinline__ void join_groups(int group, int thread, float* shared, float (&sums)[kCount][4],
+                                            float (&maximum)[2], float (&total)[2]) {
+  float* const place = shared + thread;
+  __syncthreads();  // nobody reads keys and values any more
+  if (group == 1) {
+#pragma unroll
+    for (int n = 0; n < kCount; ++n) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) place[(4 * n + e) * kThreads] = sums[n][e];
+    }
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      place[(4 * kCount + i) * kThreads] = maximum[i];
+      place[(4 * kCount + 2 + i) * kThreads] = total[i];
+    }
+  }
+  __syncthreads();
+  if (group == 1) return;
+  float mine[2], theirs[2];
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const float other = place[(4 * kCount + i) * kThreads];
+    const float highest = fmaxf(maximum[i], other);
+    const float shift = highest == -INFINITY ? 0.0f : highest;
+    mine[i] = fast_exp2(maximum[i] - shift);
+    theirs[i] = fast_exp2(other - shift);
+    maximum[i] = highest;
+    total[i] = total[i] * mine[i] + place[(4 * kCount + 2 + i) * kThreads] * theirs[i];
+  }
+#pragma unroll
+  for (int n = 0; n < kCount; ++n) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+      sums[n][e] = sums[n][e] * mine[e / 2] + place[(4 * n + e) * kThreads] * theirs[e / 2];
+    }
+  }
+}
+
 /// A thread holds two rows of its warp's sixteen: row lane / 4 and eight below; element e of an
 /// accumulator belongs to row e / 2, column 2 * (lane % 4) + e % 2.
-template <class T, int kChannels>
-__global__ void __launch_bounds__(kThreads)
+template <class T, int kChannels, int kGroups>
+__global__ void __launch_bounds__(kThreads * kGroups)
     tensor_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
+  let_next_prepare();
+  wait_for_previous();
   constexpr int kStep = kStride<kChannels>;
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int head = blockIdx.y, kv_head = head / (launch.heads / launch.kv_heads);
   const int first_row = (gridDim.x - 1 - blockIdx.x) * kRows;  // the longest first
   if (first_row >= sequence.rows) return;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int group = threadIdx.x / kThreads, thread = threadIdx.x % kThreads;
+  const int warp = thread / 32, lane = thread % 32;
 
   extern __shared__ uint4 shared16[];
   T* const query = reinterpret_cast<T*>(shared16);
-  T* const keys = query + kRows * kStep;
-  T* const values = keys + kKeys * kStep;
+  T* const tiles = query + kRows * kStep + group * 4 * kTile<kChannels>;  // keys and values, twice
+  constexpr int kAdvance = kKeys * kGroups;
+  const int begin = group * kKeys;
 
   const int length = *sequence.length;
   const int last_row = min(first_row + kRows, sequence.rows) - 1;
   const int limit = visible_keys(launch, sequence, length, last_row);
-  const std::int64_t key_offset = kv_head * sequence.key_head_stride;
-  const std::int64_t value_offset = kv_head * sequence.value_head_stride;
+  const Side key_side{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride};
+  const Side value_side{sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride};
 
   int row[2], seen[2];
   float maximum[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
@@ -87,26 +159,52 @@ __global__ void __launch_bounds__(kThreads)
   }
   float sums[kChannels / 8][4] = {};
 
-  if (limit > 0) {
-    fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
-    fetch_tokens<T, kChannels>(sequence, sequence.key_pages, key_offset, sequence.key_token_stride, 0, limit, keys);
-    commit_copies();
+  const T* next_keys = nullptr;
+  const T* next_values = nullptr;
+  if (limit > 0) fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
+  if (begin < limit) {
+    next_keys = locate<T>(sequence, key_side, begin);
+    next_values = locate<T>(sequence, value_side, begin);
+    fetch_tokens<T, kChannels>(thread, next_keys, key_side.token_stride, limit - begin, tiles);
+    fetch_tokens<T, kChannels>(thread, next_values, value_side.token_stride, limit - begin, tiles + kTile<kChannels>);
+    if (begin + kAdvance < limit) {
+      next_keys = locate<T>(sequence, key_side, begin + kAdvance);
+      next_values = locate<T>(sequence, value_side, begin + kAdvance);
+    }
   }
+  commit_copies();
   std::uint32_t q[kChannels / 16][4];
   // Keys that even the first row of the block sees need no mask.
   const int clear = min(limit, visible_keys(launch, sequence, length, first_row));
+  // Exponents are logits times a factor, which the maximum may be taken before only if it is above 0.
+  const bool plain = sequence.key_bias == nullptr && launch.scale > 0.0f;
+  const float factor = plain ? launch.scale : 1.0f;
 
-  for (int first = 0; first < limit; first += kKeys) {
-    wait_copies<0>();
-    __syncthreads();  // keys are there, and nobody reads the last values any more
-    fetch_tokens<T, kChannels>(sequence, sequence.value_pages, value_offset, sequence.value_token_stride, first,
-                               limit, values);
-    commit_copies();
-    if (first == 0) {
+  wait_copies<0>();
+  __syncthreads();  // the query is there, and each group's first tile
+  if (begin < limit) {
 #pragma unroll
-      for (int k = 0; k < kChannels / 16; ++k) {
-        const T* from = query + (warp * 16 + lane % 16) * kStep + 16 * k + 8 * (lane / 16);
-        load_matrices(q[k], shared_address(from));
+    for (int k = 0; k < kChannels / 16; ++k) {
+      const T* from = query + (warp * 16 + lane % 16) * kStep + 16 * k + 8 * (lane / 16);
+      load_matrices(q[k], shared_address(from));
+    }
+  }
+  for (int first = begin, side = 0; first < limit; first += kAdvance, side ^= 1) {
+    const T* const keys = tiles + 2 * side * kTile<kChannels>;
+    const T* const values = keys + kTile<kChannels>;
+    if (first > begin) {
+      wait_copies<0>();
+      wait_for_group<kGroups>(group);  // this tile is there, and nobody reads the one before any more
+    }
+    if (first + kAdvance < limit) {
+      T* const to = tiles + 2 * (side ^ 1) * kTile<kChannels>;
+      const int count = limit - first - kAdvance;
+      fetch_tokens<T, kChannels>(thread, next_keys, key_side.token_stride, count, to);
+      fetch_tokens<T, kChannels>(thread, next_values, value_side.token_stride, count, to + kTile<kChannels>);
+      commit_copies();
+      if (first + 2 * kAdvance < limit) {
+        next_keys = locate<T>(sequence, key_side, first + 2 * kAdvance);
+        next_values = locate<T>(sequence, value_side, first + 2 * kAdvance);
       }
     }
 
@@ -124,53 +222,58 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
 
-    const bool masked = first + kKeys > clear;
-    float highest[2] = {maximum[0], maximum[1]};
+    if (!plain) {
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n) {
+      for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int token = first + 8 * n + 2 * (lane % 4) + e % 2;
-        float value = logit[n][e] * launch.scale;
-        if (sequence.key_bias != nullptr && token < limit) {
-          value = fmaf(logit[n][e], launch.scale, sequence.key_bias[token] * kLog2EFloat);
+        for (int e = 0; e < 4; ++e) {
+          const int token = first + 8 * n + 2 * (lane % 4) + e % 2;
+          const bool biased = sequence.key_bias != nullptr && token < limit;
+          logit[n][e] = fmaf(logit[n][e], launch.scale, biased ? sequence.key_bias[token] * kLog2EFloat : 0.0f);
         }
-        if (masked && token >= seen[e / 2]) value = -INFINITY;
-        logit[n][e] = value;
-        highest[e / 2] = fmaxf(highest[e / 2], value);
+      }
+    }
+    if (first + kKeys > clear) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          if (first + 8 * n + 2 * (lane % 4) + e % 2 >= seen[e / 2]) logit[n][e] = -INFINITY;
+        }
       }
     }
     float shift[2], fade[2], sum[2] = {0.0f, 0.0f};
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      highest[i] = max_of_quad(highest[i]);
-      shift[i] = highest[i] == -INFINITY ? 0.0f : highest[i];
+      float highest = logit[0][2 * i];
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+        highest = fmaxf(highest, fmaxf(logit[n][2 * i], logit[n][2 * i + 1]));
+      }
+      highest = fmaxf(maximum[i], max_of_quad(highest) * factor);
+      shift[i] = highest == -INFINITY ? 0.0f : highest;
       fade[i] = fast_exp2(maximum[i] - shift[i]);
-      maximum[i] = highest[i];
+      maximum[i] = highest;
     }
 #pragma unroll
     for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        logit[n][e] = fast_exp2(logit[n][e] - shift[e / 2]);
+        logit[n][e] = fast_exp2(fmaf(logit[n][e], factor, -shift[e / 2]));
         sum[e / 2] += logit[n][e];
       }
     }
 #pragma unroll
     for (int i = 0; i < 2; ++i) total[i] = fmaf(total[i], fade[i], sum[i]);
+    // Once the maximum has settled, which it soon does, nothing fades any more.
+    if (__any_sync(0xFFFFFFFFu, fade[0] != 1.0f || fade[1] != 1.0f)) {
 #pragma unroll
-    for (int n = 0; n < kChannels / 8; ++n) {
+      for (int n = 0; n < kChannels / 8; ++n) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sums[n][e] *= fade[e / 2];
+        for (int e = 0; e < 4; ++e) sums[n][e] *= fade[e / 2];
+      }
     }
 
-    wait_copies<0>();
-    __syncthreads();  // values are there, and nobody reads these keys any more
-    if (first + kKeys < limit) {
-      fetch_tokens<T, kChannels>(sequence, sequence.key_pages, key_offset, sequence.key_token_stride,
-                                 first + kKeys, limit, keys);
-      commit_copies();
-    }
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
       const std::uint32_t p[4] = {
@@ -188,6 +291,10 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
 
+  if constexpr (kGroups == 2) {
+    join_groups(group, thread, reinterpret_cast<float*>(shared16), sums, maximum, total);
+    if (group == 1) return;
+  }
 #pragma unroll
   for (int i = 0; i < 2; ++i) {
     total[i] = sum_of_quad(total[i]);
@@ -206,26 +313,33 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-template <class T, int kChannels>
-Status launch_channels(const AttentionLaunch& launch, cudaStream_t stream) {
-  constexpr std::size_t bytes = kSharedBytes<kChannels>;
-  FOVEA_CUDA_CHECK(cudaFuncSetAttribute(tensor_attention_kernel<T, kChannels>,
+template <class T, int kChannels, int kGroups>
+Status launch_groups(const AttentionLaunch& launch, dim3 grid, cudaStream_t stream) {
+  constexpr std::size_t bytes = kSharedBytes<kChannels, kGroups>;
+  FOVEA_CUDA_CHECK(cudaFuncSetAttribute(tensor_attention_kernel<T, kChannels, kGroups>,
                                         cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
+  return launch_early(stream, "tensor attention", tensor_attention_kernel<T, kChannels, kGroups>, grid,
+                      kThreads * kGroups, bytes, launch);
+}
+
+template <class T, int kChannels>
+Status launch_channels(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream) {
   const dim3 grid(static_cast<unsigned>((launch.most_rows + kRows - 1) / kRows),
                   static_cast<unsigned>(launch.heads), static_cast<unsigned>(launch.sequences));
-  tensor_attention_kernel<T, kChannels><<<grid, kThreads, bytes, stream>>>(launch);
-  FOVEA_LAUNCH_CHECK("tensor attention");
-  return {};
+  // Four blocks a multiprocessor come in two rounds at least, which evens out their lengths.
+  const bool many = std::int64_t{grid.x} * grid.y * grid.z >= std::int64_t{4} * multiprocessors;
+  return many ? launch_groups<T, kChannels, 1>(launch, grid, stream)
+              : launch_groups<T, kChannels, 2>(launch, grid, stream);
 }
 
 template <class T>
-Status launch_type(const AttentionLaunch& launch, cudaStream_t stream) {
+Status launch_type(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream) {
   switch (launch.head_dim) {
-    case 32: return launch_channels<T, 32>(launch, stream);
-    case 64: return launch_channels<T, 64>(launch, stream);
-    case 80: return launch_channels<T, 80>(launch, stream);
-    case 96: return launch_channels<T, 96>(launch, stream);
-    default: return launch_channels<T, 128>(launch, stream);
+    case 32: return launch_channels<T, 32>(launch, multiprocessors, stream);
+    case 64: return launch_channels<T, 64>(launch, multiprocessors, stream);
+    case 80: return launch_channels<T, 80>(launch, multiprocessors, stream);
+    case 96: return launch_channels<T, 96>(launch, multiprocessors, stream);
+    default: return launch_channels<T, 128>(launch, multiprocessors, stream);
   }
 }
 
@@ -235,8 +349,9 @@ bool tensor_attention_fits(std::int32_t head_dim) {
   return head_dim == 32 || head_dim == 64 || head_dim == 80 || head_dim == 96 || head_dim == 128;
 }
 
-Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream) {
-  return type == DType::bf16 ? launch_type<__nv_bfloat16>(launch, stream) : launch_type<__half>(launch, stream);
+Status launch_tensor_attention(const AttentionLaunch& launch, DType type, int multiprocessors, cudaStream_t stream) {
+  return type == DType::bf16 ? launch_type<__nv_bfloat16>(launch, multiprocessors, stream)
+                             : launch_type<__half>(launch, multiprocessors, stream);
 }
 
 }  // namespace fovea

@@ -242,6 +242,20 @@ TEST_P(AttentionTest, every_shape_of_the_tensor_cores_equals_dense) {
   }
 }
 
+// Few blocks share their keys between two groups of warps; these are enough for any card to do without.
+TEST_P(AttentionTest, blocks_that_fill_the_card_equal_dense) {
+  for (const std::int32_t head_dim : {32, 64, 80, 96, 128}) {
+    SCOPED_TRACE(head_dim);
+    Problem problem;
+    problem.mask = MaskKind::causal;
+    problem.heads = problem.kv_heads = 12;
+    problem.head_dim = head_dim;
+    problem.page_tokens = 64;
+    problem.sequences.assign(24, {70, 70});
+    expect_equals_dense(problem);
+  }
+}
+
 TEST_P(AttentionTest, more_sequences_than_one_launch_takes_equal_dense) {
   Problem problem;
   problem.head_dim = 32;
