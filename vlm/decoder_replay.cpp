@@ -9,6 +9,7 @@
 #include "kernels/kept.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/rows/rows.h"
 #include "vlm/decoder_impl.h"
 
 namespace fovea {
@@ -24,6 +25,7 @@ struct Replay {
   Tensor pages;    // i64 [layers, 2, capacity]
   Tensor lengths;  // i32 [layers]
   Tensor logits;   // f32 [1, vocabulary]
+  Tensor largest;  // i32 [1]: their index
   std::int64_t capacity = 0;
   std::uint64_t tables = 0;  // version of the cache's tables that `pages` holds
   Graph graph;
@@ -48,6 +50,7 @@ Result<std::shared_ptr<Replay>> make_replay(Context& context, const DecoderConfi
             Tensor::allocate({layers, 2, replay->capacity}, DType::i64, context.device));
   FOVEA_TRY(replay->lengths, Tensor::allocate({layers}, DType::i32, context.device));
   FOVEA_TRY(replay->logits, Tensor::allocate({1, config.vocab_size}, DType::f32, context.device));
+  FOVEA_TRY(replay->largest, Tensor::allocate({1}, DType::i32, context.device));
   return replay;
 }
 
@@ -89,8 +92,8 @@ Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlo
 
 }  // namespace
 
-Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state,
-                       TensorView out) const {
+Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state, TensorView out,
+                       Arriving* chosen) const {
   const auto layers = static_cast<int>(impl_->blocks.size());
   std::shared_ptr<void>& kept = kept_by(context, impl_.get());
   if (kept == nullptr) {
@@ -119,11 +122,15 @@ Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state
                                             replay.table(layer, stored), replay.capacity,
                                             replay.numbers.view().slice(1 + layer, 1), hidden));
                     }
-                    return logits(context, hidden, replay.logits.view());
+                    FOVEA_CHECK(logits(context, hidden, replay.logits.view()));
+                    return largest_index(context, replay.logits.view(), replay.largest.view());
                   }));
   }
   FOVEA_CHECK(replay.graph.launch(context));
-  return copy(context, replay.logits.view(), out);
+  if (chosen != nullptr) {
+    FOVEA_TRY(*chosen, Arriving::start(context, replay.largest.view()));
+  }
+  return out.empty() ? Status{} : copy(context, replay.logits.view(), out);
 }
 
 }  // namespace fovea
