@@ -99,7 +99,7 @@ class Bench {
     if (!model_.has_vision()) return {};
     FOVEA_TRY(features_, Tensor::allocate(Shape{config.vision.tokens(), config.vision.hidden_size},
                                           DType::f32, context_.device));
-    FOVEA_TRY(PreparedImage prepared, preprocess(context_.host(), picture_, config.preprocess));
+    FOVEA_TRY(PreparedImage prepared, preprocess(context_, picture_, config.preprocess));
     pixels_ = std::move(prepared.pixels);
     return {};
   }
@@ -167,12 +167,11 @@ class Bench {
     times.prefill = prefill.ms();
     for (const StageRecord& stage : record.stages) times.select += stage.select_ms;
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
+    FOVEA_TRY(std::int32_t token, next_token(sampler));
     const Stopwatch decode;
     for (int step = 0; step < plan_.new_tokens; ++step) {
-      FOVEA_TRY(const std::int32_t token, next_token(sampler));
-      FOVEA_CHECK(model_.decoder().decode(context_, token, state, logits_.view(), nullptr));
+      FOVEA_TRY(token, model_.decoder().decode_greedy(context_, token, state));
     }
-    FOVEA_CHECK(synchronize(context_));
     times.token = decode.ms() / plan_.new_tokens;
     return times;
   }
@@ -183,8 +182,7 @@ class Bench {
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     const Stopwatch watch;
     if (model_.has_vision()) {
-      FOVEA_TRY(PreparedImage prepared,
-                preprocess(context_.host(), picture_, model_.config().preprocess));
+      FOVEA_TRY(PreparedImage prepared, preprocess(context_, picture_, model_.config().preprocess));
       pixels_ = std::move(prepared.pixels);
       FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
       FOVEA_CHECK(see());

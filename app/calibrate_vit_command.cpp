@@ -36,7 +36,7 @@ Result<std::vector<Tensor>> read_pixels(Context& context, const VisionTower& tow
       return make_error(ErrorCode::cancelled, "stopped while reading pictures");
     }
     FOVEA_TRY(const Image image, load_image(path));
-    auto prepared = preprocess(context, image, tower.preprocess());
+    auto prepared = preprocess(context.host(), image, tower.preprocess());
     if (!prepared) return std::move(prepared).error().in_file(path);
     pixels.push_back(std::move(prepared->pixels));
   }

@@ -85,7 +85,9 @@ CLI::App& declare_bench(CLI::App& app, BenchOptions& options) {
   CLI::App& command = *app.add_subcommand(
       "bench", "Time random weights of a known shape against what this machine could do at best");
   command
-      .add_option("--shape", options.shape, "llava-1.5-7b, llava-1.5-13b, llama-1.1b or fovea-base")
+      .add_option(
+          "--shape", options.shape,
+          "llava-1.5-7b, llava-1.5-13b, vicuna-7b (no tower), llama-1.1b (no tower) or fovea-base")
       ->required()
       ->type_name("NAME");
   command.add_option("--repeat", options.repeat, "Runs, of which the median counts (default 5)")

@@ -148,21 +148,21 @@ Result<std::vector<double>> IndexWeights::weights(std::int64_t tokens) const {
   return weights;
 }
 
-Result<std::int64_t> IndexDebias::adjust(int stage_index, const StageInput& input,
-                                         std::span<float> scores) const {
-  const auto present = static_cast<std::int64_t>(scores.size());
-  if (!adjusted(stages_, stage_index)) return present;
+Result<FactorAdjustment::Factors> IndexDebias::factors(int stage_index,
+                                                       const StageInput& input) const {
+  const auto ids = input.visual_ids();
+  Factors found;
+  found.allowed = static_cast<std::int64_t>(ids.size());
+  if (!adjusted(stages_, stage_index)) return found;
   const std::vector<std::int32_t> indices = cell_indices(input.layout());
   const auto cells =
       std::count_if(indices.begin(), indices.end(), [](std::int32_t index) { return index >= 0; });
   FOVEA_TRY(const std::vector<double> weights, weights_.weights(cells));
-  const auto ids = input.visual_ids();
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    const std::int32_t index = indices[static_cast<std::size_t>(ids[i])];
-    if (index < 0) continue;
-    scores[i] = static_cast<float>(scores[i] * weights[static_cast<std::size_t>(index)]);
+  for (const std::int32_t id : ids) {
+    const std::int32_t index = indices[static_cast<std::size_t>(id)];
+    found.factors.push_back(index < 0 ? 1.0 : weights[static_cast<std::size_t>(index)]);
   }
-  return present;
+  return found;
 }
 
 namespace {
@@ -220,21 +220,21 @@ Result<std::vector<bool>> tokens_in_picture(const SequenceLayout& layout, double
   return valid;
 }
 
-Result<std::int64_t> PaddingSuppression::adjust(int stage_index, const StageInput& input,
-                                                std::span<float> scores) const {
-  const auto present = static_cast<std::int64_t>(scores.size());
-  if (!adjusted(stages_, stage_index)) return present;
-  FOVEA_TRY(const std::vector<bool> valid, tokens_in_picture(input.layout(), theta_));
+Result<FactorAdjustment::Factors> PaddingSuppression::factors(int stage_index,
+                                                              const StageInput& input) const {
   const auto ids = input.visual_ids();
+  Factors found;
+  found.allowed = static_cast<std::int64_t>(ids.size());
+  if (!adjusted(stages_, stage_index)) return found;
+  FOVEA_TRY(const std::vector<bool> valid, tokens_in_picture(input.layout(), theta_));
   std::int64_t remaining = 0;
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (valid[static_cast<std::size_t>(ids[i])]) {
-      ++remaining;
-    } else {
-      scores[i] = 0.0f;
-    }
+  for (const std::int32_t id : ids) {
+    const bool inside = valid[static_cast<std::size_t>(id)];
+    found.factors.push_back(inside ? 1.0 : 0.0);
+    remaining += inside ? 1 : 0;
   }
-  return keep_valid_only_ ? remaining : present;
+  if (keep_valid_only_) found.allowed = remaining;
+  return found;
 }
 
 double published_padding_theta(const std::string& method) {

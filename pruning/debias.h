@@ -67,12 +67,11 @@ enum class AdjustedStages { first, all };
 
 /// Multiplies scores by their tokens' weights. A token without a cell has weight 1; a merged one
 /// that of the token it stands for.
-class IndexDebias final : public ScoreAdjustment {
+class IndexDebias final : public FactorAdjustment {
  public:
   IndexDebias(IndexWeights weights, AdjustedStages stages)
       : weights_(std::move(weights)), stages_(stages) {}
-  Result<std::int64_t> adjust(int stage_index, const StageInput& input,
-                              std::span<float> scores) const override;
+  Result<Factors> factors(int stage_index, const StageInput& input) const override;
 
  private:
   IndexWeights weights_;
@@ -86,14 +85,13 @@ class IndexDebias final : public ScoreAdjustment {
 Result<std::vector<bool>> tokens_in_picture(const SequenceLayout& layout, double theta);
 
 /// Sets the scores of padding to 0.
-class PaddingSuppression final : public ScoreAdjustment {
+class PaddingSuppression final : public FactorAdjustment {
  public:
   /// theta: in [0, 1). keep_valid_only: lower the number of tokens kept to those that are no
   /// padding, as the released FastV does; other methods then fill up with padding by index.
   PaddingSuppression(double theta, bool keep_valid_only, AdjustedStages stages)
       : theta_(theta), keep_valid_only_(keep_valid_only), stages_(stages) {}
-  Result<std::int64_t> adjust(int stage_index, const StageInput& input,
-                              std::span<float> scores) const override;
+  Result<Factors> factors(int stage_index, const StageInput& input) const override;
 
  private:
   double theta_;

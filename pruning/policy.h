@@ -109,7 +109,8 @@ class StageInput {
   virtual std::int64_t row_count(RowSet rows) const = 0;
   /// Rotary positions of the rows in a set, at this stage.
   virtual std::vector<std::int32_t> positions(RowSet rows) const = 0;
-  /// f32 [heads or nothing, rows or nothing, columns] (see ScoreArgs::out); lives in the workspace.
+  /// f32 [heads or nothing, rows or nothing, columns] (see ScoreArgs::out); lives in the workspace
+  /// of `context`, which is the host's or, for a policy that selects on a GPU, that GPU's.
   virtual Result<TensorView> scores(Context& context, const ScoreRequest& request) = 0;
   /// Hidden states of the visual tokens present: f32 [m, hidden].
   virtual Result<ConstTensorView> visual_hidden(Context& context) = 0;
@@ -135,6 +136,9 @@ class Policy {
   /// keep-all runs are bit-identical to runs without pruning. Errors: usage (counts that rise,
   /// layers the model does not have), unsupported.
   virtual Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) = 0;
+  /// True when select() takes a GPU's context too. It then asks for scores alone, and leaves on the
+  /// GPU survivors of one source each, in place, whose number does not depend on the scores.
+  virtual bool selects_on_device(const SequenceLayout&) const { return false; }
   /// Called once a prompt, before its first layer, when plan().reads_embeddings: `input` offers the
   /// hidden states that enter layer 0 and no attention. For methods that decide something early
   /// without cutting, so that snapshots of a shared prefix stay possible.

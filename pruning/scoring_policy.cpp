@@ -2,9 +2,28 @@
 
 #include <algorithm>
 
+#include "kernels/ops/cut/cut.h"
 #include "kernels/ops/reduce/reduce.h"
 
 namespace fovea {
+
+Result<std::int64_t> FactorAdjustment::adjust(int stage_index, const StageInput& input,
+                                              std::span<float> scores) const {
+  FOVEA_TRY(const Factors found, factors(stage_index, input));
+  if (!found.factors.empty()) {
+    Context host;
+    const TensorView view(reinterpret_cast<std::byte*>(scores.data()), DType::f32,
+                          Shape{static_cast<std::int64_t>(scores.size())});
+    FOVEA_CHECK(scale_scores(host, view, found.factors));
+  }
+  return found.allowed;
+}
+
+bool ScoringPolicy::selects_on_device(const SequenceLayout& layout) const {
+  return scores_on_device(layout) &&
+         std::all_of(adjustments_.begin(), adjustments_.end(),
+                     [](const auto& adjustment) { return adjustment->by_factors() != nullptr; });
+}
 
 Result<PruningPlan> ScoringPolicy::plan(const SequenceLayout& layout, const ModelShape& shape) {
   plan_ = {};
@@ -21,6 +40,12 @@ Status ScoringPolicy::select(Context& context, int stage_index, StageInput& inpu
   FOVEA_TRY(const TensorView scores, score(context, stage_index, input));
   std::int64_t keep = std::min(stage.keep, present);
   for (const auto& adjustment : adjustments_) {
+    if (context.on_cuda()) {
+      FOVEA_TRY(const auto found, adjustment->by_factors()->factors(stage_index, input));
+      if (!found.factors.empty()) FOVEA_CHECK(scale_scores(context, scores, found.factors));
+      keep = std::min(keep, found.allowed);
+      continue;
+    }
     const std::span<float> values(scores.as<float>(), static_cast<std::size_t>(present));
     FOVEA_TRY(const std::int64_t allowed, adjustment->adjust(stage_index, input, values));
     keep = std::min(keep, allowed);

@@ -17,11 +17,29 @@ class ScoreAdjustment {
   /// of tokens that may be kept at most (fewer than are present when some are masked out).
   virtual Result<std::int64_t> adjust(int stage_index, const StageInput& input,
                                       std::span<float> scores) const = 0;
+  /// The same adjustment where it does not depend on the scores, so that they may stay on a GPU;
+  /// null: it does.
+  virtual const class FactorAdjustment* by_factors() const { return nullptr; }
+};
+
+/// Multiplies every score by a number of its own.
+class FactorAdjustment : public ScoreAdjustment {
+ public:
+  struct Factors {
+    /// One per visual token present, as scale_scores() takes them; empty: all scores stay.
+    std::vector<double> factors;
+    std::int64_t allowed = 0;  // what adjust() returns
+  };
+  virtual Result<Factors> factors(int stage_index, const StageInput& input) const = 0;
+  Result<std::int64_t> adjust(int stage_index, const StageInput& input,
+                              std::span<float> scores) const final;
+  const FactorAdjustment* by_factors() const final { return this; }
 };
 
 class ScoringPolicy : public Policy {
  public:
   bool takes_adjustments() const override { return true; }
+  bool selects_on_device(const SequenceLayout& layout) const final;
   /// Remembers the plan: select() needs its counts. A prompt without pictures has no stages.
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) final;
   /// score(), then the adjustments in the order they were added, then cut() to the stage's `keep`
@@ -40,6 +58,9 @@ class ScoringPolicy : public Policy {
   /// default keeps the `keep` best.
   virtual Status cut(Context& context, int stage_index, StageInput& input, ConstTensorView scores,
                      std::int64_t keep, Selection& selection);
+
+  /// True when score() and cut() take a GPU's context: they then read no score on the host.
+  virtual bool scores_on_device(const SequenceLayout&) const { return false; }
 
   const PruningPlan& current_plan() const { return plan_; }
 

@@ -38,12 +38,17 @@ Result<TowerTokens> AdaptivePruner::run(Context& context, const VitEncoder& towe
   const VitConfig& config = tower.config();
   const auto first_patch = static_cast<std::int32_t>(config.prefix_tokens());
   VitPruneReducer reducer(settings_, config);
-  reducer.name_pictures({hash_pixels(pixels)});
   Workspace::Scope scope(context.workspace);
+  {
+    Workspace::Scope host_scope(context.host().workspace);
+    FOVEA_TRY(const ConstTensorView here, to_host(context, pixels));
+    reducer.name_pictures({hash_pixels(here)});
+  }
   FOVEA_TRY(const TensorView hidden,
             context.workspace.take(Shape{config.tokens(), config.hidden_size}, DType::f32));
   const ConstTensorView batch(pixels.data, pixels.dtype,
-                              {1, config.channels, config.image_size, config.image_size});
+                              {1, config.channels, config.image_size, config.image_size},
+                              pixels.device);
   FOVEA_TRY(const VitRows rows, tower.forward_batch(context, batch, hidden, {.reducer = &reducer}));
   TowerTokens left;
   left.rows = rows.tokens;

@@ -6,7 +6,8 @@
 #include <string>
 #include <utility>
 
-#include "kernels/base/parallel.h"
+#include "kernels/copy.h"
+#include "kernels/ops/picture/picture.h"
 #include "vision/resample.h"
 
 namespace fovea {
@@ -68,10 +69,8 @@ Sheet square_sheet(const Image& image, const PreprocessConfig& config) {
 
 /// Rescaling and normalising are the same for every pixel of a channel: 256 results, computed with
 /// transformers' roundings (product in double, difference and quotient in float).
-using ChannelTable = std::array<std::array<float, 256>, 3>;
-
-ChannelTable value_table(const PreprocessConfig& config) {
-  ChannelTable table{};
+LevelTable value_table(const PreprocessConfig& config) {
+  LevelTable table{};
   for (std::size_t channel = 0; channel < 3; ++channel) {
     for (std::size_t level = 0; level < 256; ++level) {
       const double exact = static_cast<double>(level);
@@ -84,31 +83,6 @@ ChannelTable value_table(const PreprocessConfig& config) {
     }
   }
   return table;
-}
-
-/// Writes `part` at (left, top) of the [channels, height, width] field; around it stand black
-/// pixels.
-void write_values(Context& context, const Image& part, int left, int top, const ChannelTable& table,
-                  PreparedImage& prepared) {
-  const auto channels = static_cast<std::size_t>(prepared.pixels.shape()[0]);
-  const std::int64_t width = prepared.width, height = prepared.height;
-  parallel_for(context.threads, height, 16, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t y = begin; y < end; ++y) {
-      for (std::size_t channel = 0; channel < channels; ++channel) {
-        const auto& values = table[channel];
-        float* row =
-            prepared.pixels.as<float>() + (static_cast<std::int64_t>(channel) * height + y) * width;
-        if (y < top || y >= top + part.height) {
-          std::fill_n(row, width, values[0]);
-          continue;
-        }
-        std::fill_n(row, left, values[0]);
-        const std::uint8_t* pixel = part.pixel(0, static_cast<int>(y) - top) + channel;
-        for (int x = 0; x < part.width; ++x) row[left + x] = values[pixel[3 * x]];
-        std::fill(row + left + part.width, row + width, values[0]);
-      }
-    }
-  });
 }
 
 /// Luminance in all three channels: ITU-R 601-2 weights in units of 2^-16, rounded, as Pillow
@@ -166,11 +140,15 @@ Result<PreparedImage> prepare(Context& context, const Image& image,
   window.height =
       static_cast<int>(std::min<std::int64_t>(height, top + prepared.height)) - window.top;
 
-  FOVEA_TRY(const Image part, resample_window(context, sheet, static_cast<int>(width),
-                                              static_cast<int>(height), config.resample, window));
-  FOVEA_TRY(prepared.pixels,
-            Tensor::allocate({config.channels, prepared.height, prepared.width}, DType::f32));
-  write_values(context, part, window.left - left, window.top - top, value_table(config), prepared);
+  FOVEA_TRY(prepared.pixels, Tensor::allocate({config.channels, prepared.height, prepared.width},
+                                              DType::f32, context.device));
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView part,
+            context.workspace.take({window.height, std::int64_t{3} * window.width}, DType::u8));
+  FOVEA_CHECK(resample_window(context, sheet, static_cast<int>(width), static_cast<int>(height),
+                              config.resample, window, part));
+  FOVEA_CHECK(spread_channels(context, part, window.left - left, window.top - top,
+                              value_table(config), prepared.pixels.view()));
 
   const double scale_x = static_cast<double>(sheet.width) / static_cast<double>(width);
   const double scale_y = static_cast<double>(sheet.height) / static_cast<double>(height);
@@ -213,8 +191,18 @@ Result<Image> resize_like_pillow(Context& context, const Image& image, int width
   }
   FOVEA_CHECK(check_intermediate(width, height, image));
   try {
-    return resample_window(context, {image, 0, 0, image.width, image.height, {}}, width, height,
-                           resample, {0, 0, width, height});
+    Image result = Image::filled(width, height, 0, 0, 0);
+    const Shape shape{height, std::int64_t{3} * width};
+    const TensorView here(reinterpret_cast<std::byte*>(result.rgb.data()), DType::u8, shape);
+    const Workspace::Scope scope(context.workspace);
+    TensorView out = here;
+    if (context.on_cuda()) {
+      FOVEA_TRY(out, context.workspace.take(shape, DType::u8));
+    }
+    FOVEA_CHECK(resample_window(context, {image, 0, 0, image.width, image.height, {}}, width,
+                                height, resample, {0, 0, width, height}, out));
+    if (context.on_cuda()) FOVEA_CHECK(copy(context, out, here));
+    return result;
   } catch (const std::bad_alloc&) {
     return no_memory();
   }

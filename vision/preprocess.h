@@ -53,15 +53,16 @@ Result<PreprocessConfig> parse_preprocess_config(const Json& json, const std::st
                                                  const PreprocessDefaults& defaults = {});
 
 struct PreparedImage {
-  Tensor pixels;  // [channels, height, width] f32, normalised
+  Tensor pixels;  // [channels, height, width] f32, normalised; where the context computes
   int width = 0, height = 0;
   int source_width = 0, source_height = 0;
   /// Where the whole [height, width] field lies on the original picture.
   PixelRect rect;
 };
 
-/// Errors: too_large or bad_input when the aspect ratio makes an intermediate picture over
-/// kMaxImagePixels or thinner than one pixel.
+/// On a GPU the picture travels as it is and is prepared there, to the same bits; nobody waits for
+/// it. Errors: too_large or bad_input when the aspect ratio makes an intermediate picture over
+/// kMaxImagePixels or thinner than one pixel; out_of_memory, device.
 Result<PreparedImage> preprocess(Context& context, const Image& image,
                                  const PreprocessConfig& config);
 

@@ -2,114 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numbers>
+#include <numeric>
+#include <utility>
 #include <vector>
 
-#include "kernels/base/parallel.h"
+#include "kernels/ops/picture/picture.h"
 
-#undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "vision/resample.cpp"
-#include <hwy/foreach_target.h>
-#include <hwy/highway.h>
-
-// ---- Inner loops, compiled once for each instruction set ---------------------------------------
-
-HWY_BEFORE_NAMESPACE();
 namespace fovea {
-namespace HWY_NAMESPACE {
-
-namespace hn = hwy::HWY_NAMESPACE;
-
-constexpr int kWeightBits = 32 - 8 - 2;  // Pillow's PRECISION_BITS
-using Ints = hn::ScalableTag<std::int32_t>;
-using Bytes = hn::Rebind<std::uint8_t, Ints>;
-
-/// Pixels of one step of the horizontal sum; the weights of a result pixel are padded with zeros to
-/// whole steps.
-std::size_t HorizontalStep() {
-  return hn::Lanes(Ints());
-}
-
-/// One row of `count` result pixels. Result pixel i sums the `steps[i]` steps of source pixels that
-/// begin at first[i]; its weights begin at i * stride, each one three times, for red, green and
-/// blue.
-void HorizontalRow(const std::uint8_t* HWY_RESTRICT row, const std::int32_t* HWY_RESTRICT first,
-                   const std::int32_t* HWY_RESTRICT steps, const std::int32_t* HWY_RESTRICT weights,
-                   std::size_t stride, std::size_t count, std::uint8_t* HWY_RESTRICT out) {
-  const Ints ints;
-  const Bytes bytes;
-  const std::size_t lanes = hn::Lanes(ints);
-  HWY_ALIGN std::int32_t sums[3 * HWY_MAX_BYTES / sizeof(std::int32_t)];
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::uint8_t* HWY_RESTRICT pixels = row + std::size_t{3} * first[i];
-    const std::int32_t* HWY_RESTRICT weight = weights + i * stride;
-    auto sum0 = hn::Zero(ints), sum1 = sum0, sum2 = sum0;
-    for (std::int32_t step = 0; step < steps[i]; ++step) {
-      const auto part0 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels));
-      const auto part1 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels + lanes));
-      const auto part2 = hn::PromoteTo(ints, hn::LoadU(bytes, pixels + 2 * lanes));
-      sum0 = hn::Add(sum0, hn::Mul(part0, hn::LoadU(ints, weight)));
-      sum1 = hn::Add(sum1, hn::Mul(part1, hn::LoadU(ints, weight + lanes)));
-      sum2 = hn::Add(sum2, hn::Mul(part2, hn::LoadU(ints, weight + 2 * lanes)));
-      pixels += 3 * lanes;
-      weight += 3 * lanes;
-    }
-    hn::Store(sum0, ints, sums);
-    hn::Store(sum1, ints, sums + lanes);
-    hn::Store(sum2, ints, sums + 2 * lanes);
-    std::int32_t red = 1 << (kWeightBits - 1), green = red, blue = red;
-    for (std::size_t lane = 0; lane < 3 * lanes; lane += 3) {
-      red += sums[lane];
-      green += sums[lane + 1];
-      blue += sums[lane + 2];
-    }
-    out[3 * i] = static_cast<std::uint8_t>(std::clamp(red >> kWeightBits, 0, 255));
-    out[3 * i + 1] = static_cast<std::uint8_t>(std::clamp(green >> kWeightBits, 0, 255));
-    out[3 * i + 2] = static_cast<std::uint8_t>(std::clamp(blue >> kWeightBits, 0, 255));
-  }
-}
-
-/// One result row of `bytes_in_row` bytes: the weighted sum of `count` rows, `stride` bytes apart.
-void VerticalRow(const std::uint8_t* HWY_RESTRICT rows, std::size_t stride,
-                 const std::int32_t* HWY_RESTRICT weights, std::size_t count,
-                 std::size_t bytes_in_row, std::uint8_t* HWY_RESTRICT out) {
-  const Ints ints;
-  const Bytes bytes;
-  const std::size_t lanes = hn::Lanes(ints);
-  constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
-  std::size_t x = 0;
-  for (; x + lanes <= bytes_in_row; x += lanes) {
-    auto sum = hn::Set(ints, kHalf);
-    for (std::size_t tap = 0; tap < count; ++tap) {
-      const auto values = hn::PromoteTo(ints, hn::LoadU(bytes, rows + tap * stride + x));
-      sum = hn::Add(sum, hn::Mul(values, hn::Set(ints, weights[tap])));
-    }
-    hn::StoreU(hn::DemoteTo(bytes, hn::ShiftRight<kWeightBits>(sum)), bytes, out + x);
-  }
-  for (; x < bytes_in_row; ++x) {
-    std::int32_t sum = kHalf;
-    for (std::size_t tap = 0; tap < count; ++tap) sum += rows[tap * stride + x] * weights[tap];
-    out[x] = static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
-  }
-}
-
-}  // namespace HWY_NAMESPACE
-}  // namespace fovea
-HWY_AFTER_NAMESPACE();
-
-#if HWY_ONCE
-namespace fovea {
-
-HWY_EXPORT(HorizontalStep);
-HWY_EXPORT(HorizontalRow);
-HWY_EXPORT(VerticalRow);
-
 namespace {
-
-// ---- Weights of one axis -----------------------------------------------------------------------
-
-constexpr int kFractionBits = 32 - 8 - 2;
 
 double support_of(Resample resample) {
   switch (resample) {
@@ -152,27 +53,21 @@ double filter_value(Resample resample, double x) {
   return 0.0;
 }
 
-/// Which source pixels make each result pixel of a window, and with what weights.
-struct AxisWeights {
-  std::vector<std::int32_t> first;    // [results]
-  std::vector<std::int32_t> count;    // [results]
-  std::vector<std::int32_t> weights;  // [results, stride], zero beyond count
-  std::size_t stride = 0;
-};
-
-AxisWeights axis_weights(int source, int result, int begin, int results, Resample resample) {
+/// The source pixels of results begin, begin + 1, ... of one axis.
+AxisTaps filter_taps(int source, int result, int begin, int results, Resample resample) {
   const double scale = static_cast<double>(source) / result;
   const double filter_scale = std::max(scale, 1.0);
   const double support = support_of(resample) * filter_scale;
-  AxisWeights axis;
+  AxisTaps taps;
   // A window never holds more source pixels than there are.
-  axis.stride = static_cast<std::size_t>(
+  taps.stride = static_cast<std::int64_t>(
       std::min<double>(std::ceil(support) * 2 + 1, static_cast<double>(source)));
-  axis.first.resize(static_cast<std::size_t>(results));
-  axis.count.resize(axis.first.size());
-  axis.weights.resize(axis.first.size() * axis.stride);
-  std::vector<double> exact(axis.stride);
-  for (std::size_t index = 0; index < axis.first.size(); ++index) {
+  const auto stride = static_cast<std::size_t>(taps.stride);
+  taps.first.resize(static_cast<std::size_t>(results));
+  taps.count.resize(taps.first.size());
+  taps.weights.resize(taps.first.size() * stride);
+  std::vector<double> exact(stride);
+  for (std::size_t index = 0; index < taps.first.size(); ++index) {
     const double center = (begin + static_cast<double>(index) + 0.5) * scale;
     const int from = std::max(0, static_cast<int>(center - support + 0.5));
     const int to = std::min(source, static_cast<int>(center + support + 0.5));
@@ -186,168 +81,70 @@ AxisWeights axis_weights(int source, int result, int begin, int results, Resampl
     for (std::size_t tap = 0; tap < count; ++tap) {
       const double weight = total != 0.0 ? exact[tap] / total : exact[tap];
       const double rounding = weight < 0 ? -0.5 : 0.5;
-      axis.weights[index * axis.stride + tap] =
-          static_cast<std::int32_t>(rounding + weight * (1 << kFractionBits));
+      taps.weights[index * stride + tap] =
+          static_cast<std::int32_t>(rounding + weight * (1 << kTapBits));
     }
-    axis.first[index] = from;
-    axis.count[index] = to - from;
+    taps.first[index] = from;
+    taps.count[index] = to - from;
   }
-  return axis;
+  return taps;
 }
 
-/// The same weights as HorizontalRow wants them: whole steps, each weight once for every channel.
-AxisWeights for_horizontal_rows(const AxisWeights& axis, std::size_t step) {
-  AxisWeights spread;
-  const std::size_t padded = (axis.stride + step - 1) / step * step;
-  spread.first = axis.first;
-  spread.count.resize(axis.count.size());
-  spread.stride = 3 * padded;
-  spread.weights.resize(axis.first.size() * spread.stride);
-  for (std::size_t index = 0; index < axis.first.size(); ++index) {
-    const auto count = static_cast<std::size_t>(axis.count[index]);
-    spread.count[index] = static_cast<std::int32_t>((count + step - 1) / step);
-    for (std::size_t tap = 0; tap < count; ++tap) {
-      std::fill_n(&spread.weights[index * spread.stride + 3 * tap], 3,
-                  axis.weights[index * axis.stride + tap]);
-    }
-  }
-  return spread;
-}
-
-// ---- The two passes ----------------------------------------------------------------------------
-
-void fill_pixels(std::uint8_t* out, int count, const std::array<std::uint8_t, 3>& color) {
-  for (int i = 0; i < count; ++i) std::copy_n(color.data(), 3, out + std::ptrdiff_t{3} * i);
-}
-
-/// Rows [top, top + rows.rows()) of the sheet, resampled to `width` and cut to the window's
-/// columns.
-Status horizontal_pass(Context& context, const Sheet& sheet, int width, Resample resample,
-                       const PixelWindow& window, int top, TensorView rows) {
-  const std::size_t step = HWY_DYNAMIC_DISPATCH(HorizontalStep)();
-  const bool same_width = width == sheet.width;
-  AxisWeights axis;
-  if (!same_width) {
-    axis = for_horizontal_rows(
-        axis_weights(sheet.width, width, window.left, window.width, resample), step);
-  }
-  // Every row is laid out once more with its margins and with room behind it, because the last step
-  // of a sum reads on past the row (with weights of zero).
-  const std::int64_t pieces = std::clamp<std::int64_t>(rows.rows() / 8, 1, context.threads);
-  const auto room =
-      static_cast<std::int64_t>(sheet.width) * 3 + static_cast<std::int64_t>(3 * step);
-  const Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView row_buffers, context.workspace.take({pieces, room}, DType::u8));
-
-  const Image& picture = sheet.picture;
-  parallel_for(context.threads, pieces, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t piece = begin; piece < end; ++piece) {
-      auto* buffer = row_buffers.row<std::uint8_t>(piece);
-      std::fill_n(buffer, room, std::uint8_t{0});
-      fill_pixels(buffer, sheet.width, sheet.color);
-      const std::int64_t last = rows.rows() * (piece + 1) / pieces;
-      for (std::int64_t index = rows.rows() * piece / pieces; index < last; ++index) {
-        auto* out = rows.row<std::uint8_t>(index);
-        const std::int64_t y = top + index - sheet.top;
-        if (y < 0 || y >= picture.height) {
-          // Weights sum to 1 within rounding, too little to move one colour off its level.
-          fill_pixels(out, window.width, sheet.color);
-          continue;
-        }
-        std::copy_n(picture.pixel(0, static_cast<int>(y)), std::ptrdiff_t{3} * picture.width,
-                    buffer + std::ptrdiff_t{3} * sheet.left);
-        if (same_width) {
-          std::copy_n(buffer + std::ptrdiff_t{3} * window.left, rows.inner_elements(), out);
-          continue;
-        }
-        HWY_DYNAMIC_DISPATCH(HorizontalRow)
-        (buffer, axis.first.data(), axis.count.data(), axis.weights.data(), axis.stride,
-         axis.first.size(), out);
-      }
-    }
-  });
-  return {};
+/// Each result is one pixel of the source.
+AxisTaps single_taps(std::vector<std::int32_t> pixels) {
+  AxisTaps taps;
+  taps.first = std::move(pixels);
+  taps.count.assign(taps.first.size(), 1);
+  taps.weights.assign(taps.first.size(), 1 << kTapBits);
+  taps.stride = 1;
+  return taps;
 }
 
 /// Pillow's nearest neighbour: source positions are summed up step by step, as it does.
-std::vector<int> nearest_positions(int source, int result) {
-  std::vector<int> positions(static_cast<std::size_t>(result));
+std::vector<std::int32_t> nearest_pixels(int source, int result, int begin, int results) {
+  std::vector<std::int32_t> pixels;
   const double scale = static_cast<double>(source) / result;
   double position = scale * 0.5;
-  for (int& chosen : positions) {
-    chosen = std::min(static_cast<int>(position), source - 1);
-    position += scale;
+  for (int index = 0; index < begin + results; ++index, position += scale) {
+    if (index >= begin) pixels.push_back(std::min(static_cast<int>(position), source - 1));
   }
-  return positions;
+  return pixels;
 }
 
-Image nearest_window(const Sheet& sheet, int width, int height, const PixelWindow& window) {
-  const Image& picture = sheet.picture;
-  const std::vector<int> columns = nearest_positions(sheet.width, width);
-  const std::vector<int> rows = nearest_positions(sheet.height, height);
-  Image result = Image::filled(window.width, window.height, 0, 0, 0);
-  for (int y = 0; y < window.height; ++y) {
-    for (int x = 0; x < window.width; ++x) {
-      const int from_x = columns[static_cast<std::size_t>(window.left + x)] - sheet.left;
-      const int from_y = rows[static_cast<std::size_t>(window.top + y)] - sheet.top;
-      const bool inside =
-          from_x >= 0 && from_x < picture.width && from_y >= 0 && from_y < picture.height;
-      std::copy_n(inside ? picture.pixel(from_x, from_y) : sheet.color.data(), 3,
-                  result.pixel(x, y));
-    }
+AxisTaps axis_taps(int source, int result, int begin, int results, Resample resample) {
+  if (resample == Resample::nearest) {
+    return single_taps(nearest_pixels(source, result, begin, results));
   }
-  return result;
+  // An axis that keeps its length is not filtered: every filter is 1 at 0 and 0 at whole distances.
+  if (source != result) return filter_taps(source, result, begin, results, resample);
+  std::vector<std::int32_t> pixels(static_cast<std::size_t>(results));
+  std::iota(pixels.begin(), pixels.end(), begin);
+  return single_taps(std::move(pixels));
 }
 
 }  // namespace
 
-Result<Image> resample_window(Context& context, const Sheet& sheet, int width, int height,
-                              Resample resample, const PixelWindow& window) {
-  if (resample == Resample::nearest) return nearest_window(sheet, width, height, window);
+Status resample_window(Context& context, const Sheet& sheet, int width, int height,
+                       Resample resample, const PixelWindow& window, TensorView out) {
+  const Image& image = sheet.picture;
+  PictureSheet source;
+  source.picture = ConstTensorView(reinterpret_cast<const std::byte*>(image.rgb.data()), DType::u8,
+                                   {image.height, std::int64_t{3} * image.width});
+  source.left = sheet.left;
+  source.top = sheet.top;
+  source.width = sheet.width;
+  source.color = sheet.color;
+  const AxisTaps columns = axis_taps(sheet.width, width, window.left, window.width, resample);
+  if (height == sheet.height) return sum_columns(context, source, columns, window.top, out);
 
-  // An axis that keeps its length is not filtered: every filter is 1 at 0 and 0 at whole distances.
-  const bool vertical = height != sheet.height;
-  AxisWeights axis;
-  int first_row = window.top, row_count = window.height;
-  if (vertical) {
-    axis = axis_weights(sheet.height, height, window.top, window.height, resample);
-    first_row = axis.first.front();
-    row_count = axis.first.back() + axis.count.back() - first_row;
-  }
-
-  const auto out_bytes = static_cast<std::int64_t>(window.width) * 3;
-  Image result{window.width, window.height, {}};
-  result.rgb.resize(static_cast<std::size_t>(out_bytes) * static_cast<std::size_t>(window.height));
-  TensorView out(reinterpret_cast<std::byte*>(result.rgb.data()), DType::u8,
-                 {window.height, out_bytes});
-  if (!vertical) {
-    FOVEA_CHECK(horizontal_pass(context, sheet, width, resample, window, first_row, out));
-    return result;
-  }
-
+  const AxisTaps rows = axis_taps(sheet.height, height, window.top, window.height, resample);
+  const std::int64_t first_row = rows.first.front();
+  const std::int64_t row_count = rows.first.back() + rows.count.back() - first_row;
   const Workspace::Scope scope(context.workspace);
-  const std::uint8_t* rows = nullptr;
-  std::int64_t stride = 0;
-  if (width != sheet.width || sheet.has_margin()) {
-    FOVEA_TRY(const TensorView narrowed, context.workspace.take({row_count, out_bytes}, DType::u8));
-    FOVEA_CHECK(horizontal_pass(context, sheet, width, resample, window, first_row, narrowed));
-    rows = narrowed.as<std::uint8_t>();
-    stride = out_bytes;
-  } else {
-    rows = sheet.picture.pixel(window.left, first_row);
-    stride = static_cast<std::int64_t>(sheet.width) * 3;
-  }
-  parallel_for(context.threads, window.height, 4, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t y = begin; y < end; ++y) {
-      const auto index = static_cast<std::size_t>(y);
-      HWY_DYNAMIC_DISPATCH(VerticalRow)
-      (rows + (axis.first[index] - first_row) * stride, static_cast<std::size_t>(stride),
-       &axis.weights[index * axis.stride], static_cast<std::size_t>(axis.count[index]),
-       static_cast<std::size_t>(out_bytes), out.row<std::uint8_t>(y));
-    }
-  });
-  return result;
+  FOVEA_TRY(const TensorView narrowed,
+            context.workspace.take({row_count, out.shape[1]}, DType::u8));
+  FOVEA_CHECK(sum_columns(context, source, columns, first_row, narrowed));
+  return sum_rows(context, narrowed, rows, first_row, out);
 }
 
 }  // namespace fovea
-#endif  // HWY_ONCE

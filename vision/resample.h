@@ -22,8 +22,6 @@ struct Sheet {
   int left = 0, top = 0;      // of the picture on the sheet
   int width = 0, height = 0;  // of the sheet
   std::array<std::uint8_t, 3> color{};
-
-  bool has_margin() const { return width != picture.width || height != picture.height; }
 };
 
 /// Part of the result, in its pixels; inside it.
@@ -31,11 +29,11 @@ struct PixelWindow {
   int left = 0, top = 0, width = 0, height = 0;
 };
 
-/// The window of what Pillow's Image.resize((width, height), resample) makes of the sheet.
-/// Preconditions: a picture that is not empty and lies on the sheet, sheet sides of at most
-/// kMaxImageSide, 1 <= width and height, a window that is not empty and lies inside the result.
-/// Errors: out_of_memory.
-Result<Image> resample_window(Context& context, const Sheet& sheet, int width, int height,
-                              Resample resample, const PixelWindow& window);
+/// The window of what Pillow's Image.resize((width, height), resample) makes of the sheet. out: u8
+/// [window height, 3 * window width], where the context computes. Preconditions: a picture that is
+/// not empty and lies on the sheet, sheet sides of at most kMaxImageSide, 1 <= width and height, a
+/// window that is not empty and lies inside the result. Errors: out_of_memory, device.
+Status resample_window(Context& context, const Sheet& sheet, int width, int height,
+                       Resample resample, const PixelWindow& window, TensorView out);
 
 }  // namespace fovea

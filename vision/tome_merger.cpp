@@ -155,7 +155,8 @@ Result<TowerTokens> ToMePruner::run(Context& context, const VitEncoder& tower,
   FOVEA_TRY(const TensorView hidden,
             context.workspace.take({config.tokens(), config.hidden_size}, DType::f32));
   const ConstTensorView batch(pixels.data, pixels.dtype,
-                              {1, config.channels, config.image_size, config.image_size});
+                              {1, config.channels, config.image_size, config.image_size},
+                              pixels.device);
   VitHooks hooks;
   hooks.merger = &merger;
   FOVEA_TRY(const VitRows rows, tower.forward_batch(context, batch, hidden, hooks));

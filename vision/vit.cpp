@@ -7,9 +7,8 @@
 
 #include "kernels/copy.h"
 #include "kernels/ops/gather/gather.h"
-#include "kernels/ops/norm/norm.h"
-#include "kernels/ops/patches/patches.h"
 #include "vision/vit_block.h"
+#include "vision/vit_replay.h"
 #include "vision/vit_weights.h"
 
 namespace fovea {
@@ -25,30 +24,6 @@ VitEncoder& VitEncoder::operator=(VitEncoder&&) noexcept = default;
 VitEncoder::~VitEncoder() = default;
 
 namespace {
-
-/// hidden = positions (with the special tokens' embeddings), plus those of the patches; then CLIP's
-/// first norm where there is one. One picture at a time: its patches lie apart from the next one's.
-Status embed(Context& context, const VitConfig& config, const VitWeights& weights,
-             ConstTensorView pixels, TensorView hidden) {
-  const Workspace::Scope scope(context.workspace);
-  const std::int64_t inputs = config.channels * config.patch_size * config.patch_size;
-  FOVEA_TRY(const TensorView patches,
-            context.workspace.take({config.patches(), inputs}, weights.activations));
-  for (std::int64_t picture = 0; picture < pixels.rows(); ++picture) {
-    ConstTensorView one = pixels.slice(picture, 1);
-    one.shape = {config.channels, config.image_size, config.image_size};
-    one.row_stride = one.inner_elements();
-    FOVEA_CHECK(cut_patches(context, one, config.patch_size, patches));
-    const TensorView states = hidden.slice(picture * config.tokens(), config.tokens());
-    FOVEA_CHECK(copy(context, weights.positions.view(), states));
-    FOVEA_CHECK(weights.patch_embedding.apply(
-        context, patches, states.slice(config.prefix_tokens(), config.patches()),
-        {.activation = Activation::none, .accumulate = true}));
-  }
-  if (!config.pre_norm) return {};
-  return layer_norm(context, hidden, weights.pre_norm.weight.view(), weights.pre_norm.bias.view(),
-                    static_cast<float>(config.layer_norm_eps), hidden);
-}
 
 /// What a block shows, where those who watch compute: in the host's memory.
 Result<VitBlockView> view_on_host(Context& context, VitBlockView view) {
@@ -184,11 +159,20 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     }
     FOVEA_CHECK(hooks.merger->start(pixels.rows()));
   }
+  VitRows rows = all_rows(config, pixels.rows());
+  if (context.on_cuda() && !watched && hooks.merger == nullptr && pixels.rows() == 1) {
+    if (context.cancelled()) {
+      return make_error(ErrorCode::cancelled, "stopped while looking at the picture");
+    }
+    FOVEA_TRY(const bool done, replay_tower(context, config, impl_->weights, rows, pixels, out));
+    if (done) return rows;
+  }
   FOVEA_TRY(const VitBuffers buffers,
             take_vit_buffers(context, config, impl_->weights.activations, out.rows(), watched));
   FOVEA_TRY(const ConstTensorView seen, to_device(context, pixels));
-  FOVEA_CHECK(embed(context, config, impl_->weights, seen, out));
-  VitRows rows = all_rows(config, pixels.rows());
+  FOVEA_CHECK(embed_pictures(context, config, impl_->weights, seen, out));
+  FOVEA_TRY(VitKeys keys, VitKeys::reserve(context, rows.pictures()));
+  FOVEA_CHECK(keys.point_at(context, config, rows, buffers));
   std::vector<std::int32_t> keep;
   for (int layer = 0; layer < run_layers(); ++layer) {
     if (context.cancelled()) {
@@ -197,7 +181,11 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     if (hooks.reducer != nullptr) {
       keep.clear();
       FOVEA_CHECK(hooks.reducer->before_block(context.host(), layer, rows, keep));
-      if (!keep.empty()) FOVEA_CHECK(compact(context, config, keep, rows, out));
+      if (!keep.empty()) {
+        FOVEA_CHECK(compact(context, config, keep, rows, out));
+        FOVEA_CHECK(
+            keys.point_at(context, config, rows, first_rows(buffers, config.heads, rows.count())));
+      }
     }
     TensorView hidden = out.slice(0, rows.count());
     VitBuffers used = first_rows(buffers, config.heads, rows.count());
@@ -208,7 +196,7 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     if (hooks.merger != nullptr) {
       FOVEA_TRY(bias, bias_on_device(context, rows, hooks.merger->key_bias()));
     }
-    FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, bias, hidden));
+    FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, keys, bias, hidden));
     if (hooks.merger != nullptr) {
       const VitRows before = rows;
       FOVEA_TRY(const VitBlockView attended,
@@ -216,6 +204,7 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
       FOVEA_CHECK(hooks.merger->after_attention(context, attended, rows, hidden));
       hidden = out.slice(0, rows.count());
       used = first_rows(buffers, config.heads, rows.count());
+      FOVEA_CHECK(keys.point_at(context, config, rows, used));
     }
     FOVEA_CHECK(run_vit_mlp(context, config, block, used, hidden));
     const bool reduces = hooks.reducer != nullptr && hooks.reducer->watches(layer);

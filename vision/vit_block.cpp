@@ -5,6 +5,7 @@
 #include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/norm/norm.h"
+#include "kernels/ops/patches/patches.h"
 
 namespace fovea {
 
@@ -20,40 +21,12 @@ TensorView heads_view(TensorView block, std::int64_t begin, const VitConfig& con
 
 /// Each picture's tokens see each other.
 Status attend(Context& context, const VitConfig& config, const VitRows& rows,
-              const VitBuffers& buffers, std::span<const float* const> key_bias) {
-  const std::int64_t width = config.hidden_size;
-  const TensorView key = heads_view(buffers.qkv, width, config);
-  const TensorView value = heads_view(buffers.qkv, 2 * width, config);
-  const std::int64_t pictures = rows.pictures();
-  // Addresses of the pictures' keys, then of their values; and their lengths.
-  std::vector<const std::byte*> pages(static_cast<std::size_t>(2 * pictures));
-  std::vector<std::int32_t> lengths(static_cast<std::size_t>(pictures));
-  for (std::int64_t p = 0; p < pictures; ++p) {
-    const auto index = static_cast<std::size_t>(p);
-    lengths[index] = static_cast<std::int32_t>(rows.count(p));
-    pages[index] = key.slice(rows.first(p), rows.count(p)).data;
-    pages[index + static_cast<std::size_t>(pictures)] =
-        value.slice(rows.first(p), rows.count(p)).data;
-  }
-  Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const ConstTensorView there,
-            to_device(context, ConstTensorView(reinterpret_cast<const std::byte*>(pages.data()),
-                                               DType::i64, {2 * pictures})));
-  FOVEA_TRY(const ConstTensorView there_lengths,
-            to_device(context, ConstTensorView(reinterpret_cast<const std::byte*>(lengths.data()),
-                                               DType::i32, {pictures})));
-  std::vector<KvView> kv(static_cast<std::size_t>(pictures));
-  for (std::size_t p = 0; p < kv.size(); ++p) {
-    kv[p] = key_view(key, there.as<const std::byte* const>() + p, lengths[p],
-                     there_lengths.as<std::int32_t>() + p);
-    kv[p].value_pages = there.as<const std::byte* const>() + static_cast<std::size_t>(pictures) + p;
-    kv[p].value_head_stride = config.head_dim();
-    kv[p].value_token_stride = value.row_stride;
-  }
+              const VitBuffers& buffers, const VitKeys& keys,
+              std::span<const float* const> key_bias) {
   AttentionArgs args;
   args.query = heads_view(buffers.qkv, 0, config);
   args.row_offsets = rows.offsets;
-  args.kv = kv;
+  args.kv = keys.views();
   args.mask = MaskKind::full;
   args.scale = config.attention_scale();
   args.key_bias = key_bias;
@@ -63,6 +36,30 @@ Status attend(Context& context, const VitConfig& config, const VitRows& rows,
 }
 
 }  // namespace
+
+/// hidden = positions (with the special tokens' embeddings), plus those of the patches; then CLIP's
+/// first norm where there is one. One picture at a time: its patches lie apart from the next one's.
+Status embed_pictures(Context& context, const VitConfig& config, const VitWeights& weights,
+                      ConstTensorView pixels, TensorView hidden) {
+  const Workspace::Scope scope(context.workspace);
+  const std::int64_t inputs = config.channels * config.patch_size * config.patch_size;
+  FOVEA_TRY(const TensorView patches,
+            context.workspace.take({config.patches(), inputs}, weights.activations));
+  for (std::int64_t picture = 0; picture < pixels.rows(); ++picture) {
+    ConstTensorView one = pixels.slice(picture, 1);
+    one.shape = {config.channels, config.image_size, config.image_size};
+    one.row_stride = one.inner_elements();
+    FOVEA_CHECK(cut_patches(context, one, config.patch_size, patches));
+    const TensorView states = hidden.slice(picture * config.tokens(), config.tokens());
+    FOVEA_CHECK(copy(context, weights.positions.view(), states));
+    FOVEA_CHECK(weights.patch_embedding.apply(
+        context, patches, states.slice(config.prefix_tokens(), config.patches()),
+        {.activation = Activation::none, .accumulate = true}));
+  }
+  if (!config.pre_norm) return {};
+  return layer_norm(context, hidden, weights.pre_norm.weight.view(), weights.pre_norm.bias.view(),
+                    static_cast<float>(config.layer_norm_eps), hidden);
+}
 
 KvView key_view(ConstTensorView key, const std::byte* const* page, const std::int32_t* length) {
   return key_view(key, page, *length, length);
@@ -81,6 +78,52 @@ KvView key_view(ConstTensorView key, const std::byte* const* page, std::int32_t 
   kv.key_head_stride = key.shape[2];
   kv.key_token_stride = key.row_stride;
   return kv;
+}
+
+Result<VitKeys> VitKeys::reserve(Context& context, std::int64_t pictures) {
+  VitKeys keys;
+  if (context.on_cuda()) {
+    FOVEA_TRY(keys.pages_there_, context.workspace.take({2 * pictures}, DType::i64));
+    FOVEA_TRY(keys.lengths_there_, context.workspace.take({pictures}, DType::i32));
+  }
+  return keys;
+}
+
+Status VitKeys::point_at(Context& context, const VitConfig& config, const VitRows& rows,
+                         const VitBuffers& buffers) {
+  const TensorView key = heads_view(buffers.qkv, config.hidden_size, config);
+  const TensorView value = heads_view(buffers.qkv, 2 * config.hidden_size, config);
+  const std::int64_t pictures = rows.pictures();
+  const auto count = static_cast<std::size_t>(pictures);
+  pages_.resize(2 * count);
+  lengths_.resize(count);
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    const auto index = static_cast<std::size_t>(p);
+    lengths_[index] = static_cast<std::int32_t>(rows.count(p));
+    pages_[index] = key.slice(rows.first(p), rows.count(p)).data;
+    pages_[index + count] = value.slice(rows.first(p), rows.count(p)).data;
+  }
+  const std::byte* const* pages = pages_.data();
+  const std::int32_t* lengths = lengths_.data();
+  if (context.on_cuda()) {
+    const ConstTensorView addresses(reinterpret_cast<const std::byte*>(pages_.data()), DType::i64,
+                                    {2 * pictures});
+    FOVEA_CHECK(copy(context, addresses, pages_there_.slice(0, 2 * pictures)));
+    FOVEA_CHECK(copy(context,
+                     ConstTensorView(reinterpret_cast<const std::byte*>(lengths_.data()),
+                                     DType::i32, {pictures}),
+                     lengths_there_.slice(0, pictures)));
+    pages = pages_there_.as<const std::byte*>();
+    lengths = lengths_there_.as<std::int32_t>();
+  }
+  views_.resize(count);
+  for (std::size_t p = 0; p < count; ++p) {
+    views_[p] = key_view(key, pages + p, lengths_[p], lengths + p);
+    views_[p].value_pages = pages + count + p;
+    views_[p].value_head_stride = config.head_dim();
+    views_[p].value_token_stride = value.row_stride;
+  }
+  return {};
 }
 
 VitPictureView picture_view(const VitBlockView& block, std::int64_t picture) {
@@ -131,13 +174,13 @@ constexpr Epilogue kOntoResidual{.activation = Activation::none, .accumulate = t
 }  // namespace
 
 Status run_vit_attention(Context& context, const VitConfig& config, const VitBlockWeights& block,
-                         const VitRows& rows, const VitBuffers& buffers,
+                         const VitRows& rows, const VitBuffers& buffers, const VitKeys& keys,
                          std::span<const float* const> key_bias, TensorView hidden) {
   const auto eps = static_cast<float>(config.layer_norm_eps);
   FOVEA_CHECK(layer_norm(context, hidden, block.norm1.weight.view(), block.norm1.bias.view(), eps,
                          buffers.normed));
   FOVEA_CHECK(block.qkv.apply(context, buffers.normed, buffers.qkv));
-  FOVEA_CHECK(attend(context, config, rows, buffers, key_bias));
+  FOVEA_CHECK(attend(context, config, rows, buffers, keys, key_bias));
   return block.out.apply(context, buffers.gathered, hidden, kOntoResidual);
 }
 

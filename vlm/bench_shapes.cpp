@@ -23,6 +23,15 @@ LlavaConfig llava_1_5_13b(const std::string& name) {
   return config;
 }
 
+/// LLaVA-1.5-7B's decoder alone, with positions enough for the tokens of videos.
+LlavaConfig vicuna_7b(const std::string& name) {
+  LlavaConfig config = llava_1_5(name);
+  config.decoder.max_positions = 32768;
+  config.vision.layers = 0;
+  config.vision_run_layers = 0;
+  return config;
+}
+
 /// TinyLlama's decoder (arXiv 2401.02385), alone.
 LlavaConfig llama_1_1b(const std::string& name) {
   LlavaConfig config;
@@ -67,11 +76,12 @@ LlavaConfig fovea_base(const std::string& name) {
 Result<LlavaConfig> bench_shape(const std::string& name) {
   if (name == "llava-1.5-7b") return llava_1_5(name);
   if (name == "llava-1.5-13b") return llava_1_5_13b(name);
+  if (name == "vicuna-7b") return vicuna_7b(name);
   if (name == "llama-1.1b") return llama_1_1b(name);
   if (name == "fovea-base") return fovea_base(name);
   return make_error(ErrorCode::usage, "no shape is called \"" + name + "\"")
       .in_field("--shape")
-      .with_remedy("Choose one of: llava-1.5-7b, llava-1.5-13b, llama-1.1b, fovea-base");
+      .with_remedy("Choose one of: llava-1.5-7b, llava-1.5-13b, vicuna-7b, llama-1.1b, fovea-base");
 }
 
 }  // namespace fovea

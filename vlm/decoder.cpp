@@ -7,6 +7,7 @@
 #include "kernels/copy.h"
 #include "kernels/ops/gather/gather.h"
 #include "kernels/ops/norm/norm.h"
+#include "kernels/ops/rows/rows.h"
 #include "vlm/decoder_impl.h"
 #include "vlm/random_weights.h"
 
@@ -144,13 +145,35 @@ Status Decoder::Impl::show(Context& context, const DecoderState& state, int laye
   return observer.observe(context, shown);
 }
 
-Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
-                       TracedRow* traced, AttentionObserver* observer) const {
+Status Decoder::check_step(const Context& context, std::int32_t token) const {
   if (token < 0 || token >= impl_->config.vocab_size)
     return outside_vocabulary(token, impl_->config);
   if (context.cancelled()) return make_error(ErrorCode::cancelled, "stopped while answering");
+  return {};
+}
+
+Result<std::int32_t> Decoder::decode_greedy(Context& context, std::int32_t token,
+                                            DecoderState& state) const {
+  if (context.on_cuda()) {
+    FOVEA_CHECK(check_step(context, token));
+    Arriving chosen;
+    FOVEA_CHECK(replay(context, token, state, {}, &chosen));
+    FOVEA_TRY(const auto index, chosen.wait());
+    if (index[0] < 0) return no_largest_index();
+    return index[0];
+  }
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView logits,
+            context.workspace.take(Shape{1, impl_->config.vocab_size}, DType::f32));
+  FOVEA_CHECK(decode(context, token, state, logits, nullptr));
+  return largest_index(context, logits);
+}
+
+Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
+                       TracedRow* traced, AttentionObserver* observer) const {
+  FOVEA_CHECK(check_step(context, token));
   if (context.on_cuda() && traced == nullptr && observer == nullptr) {
-    return replay(context, token, state, logits);
+    return replay(context, token, state, logits, nullptr);
   }
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView hidden,

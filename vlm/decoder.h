@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels/context.h"
+#include "kernels/fetch.h"
 #include "kernels/weights/weight_reader.h"
 #include "pruning/accounting.h"
 #include "pruning/policy.h"
@@ -104,6 +105,12 @@ class Decoder {
   Status decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
                 TracedRow* traced, AttentionObserver* observer = nullptr) const;
 
+  /// One more token, and the index of the largest logit after it, the lowest among equals: the next
+  /// token of a greedy answer. On a GPU it is chosen there, within the recorded step. Errors: those
+  /// of decode(), internal (logits that have no largest).
+  Result<std::int32_t> decode_greedy(Context& context, std::int32_t token,
+                                     DecoderState& state) const;
+
   /// Final norm and output embedding of rows that left the last layer: [n, hidden] f32 to f32 [n,
   /// vocabulary].
   Status logits(Context& context, ConstTensorView hidden, TensorView out) const;
@@ -120,8 +127,10 @@ class Decoder {
 
  private:
   struct Impl;
-  /// decode() on a GPU when nobody watches.
-  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits) const;
+  Status check_step(const Context& context, std::int32_t token) const;
+  /// decode() on a GPU when nobody watches; logits and `chosen` as far as they are wanted.
+  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
+                Arriving* chosen) const;
   explicit Decoder(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

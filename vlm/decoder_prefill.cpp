@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <iterator>
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "kernels/copy.h"
+#include "kernels/fetch.h"
 #include "vlm/decoder_impl.h"
+#include "vlm/device_cut.h"
 #include "vlm/stage_runner.h"
 #include "vlm/stopwatch.h"
 
@@ -143,13 +147,22 @@ class PrefillRun {
   void enter(int layer);
   /// Rotary positions of the rows, where the context computes.
   Result<ConstTensorView> positions();
+  /// Waits until the host knows who survived the last cut.
+  Status settle();
 
   LiveSequence sequence;
 
  private:
   Status read_embeddings();
-  /// `watch` has run since the first thing was done for the stage.
-  Status run_stage(std::size_t index, const StageAttention* attention, const Stopwatch& watch);
+  /// When the first thing was done for a stage, and where its cut is made.
+  struct StageStart {
+    bool on_device = false;
+    Stopwatch watch;
+    Milestone there;  // on a device that the host does not wait for
+  };
+  Result<StageStart> begin_stage(std::size_t index);
+  Status run_stage(std::size_t index, const StageAttention* attention, const StageStart& start);
+  Status cut_on_device(std::size_t index, LayerStage& view, const StageStart& start);
   /// Rotary positions of prompt tokens before any stage.
   std::vector<std::int32_t> positions_of(const std::vector<std::int32_t>& origin) const;
   Result<Selection> select(std::size_t index, LayerStage& view);
@@ -157,8 +170,6 @@ class PrefillRun {
   std::vector<std::int32_t> stage_rows(const Stage& stage) const;
   Result<BlockAttention> preview(const Stage& stage, const BlockProjection& projection) const;
   StageAttention at_layer(const BlockAttention& block, const KvView& kv) const;
-  /// So that a stage's time is its own, not that of layers a GPU still works on.
-  Status settle() const { return record_ != nullptr ? synchronize(context_) : Status{}; }
   std::span<const Stage> stages() const {
     if (input_.policy == nullptr || input_.plan == nullptr) return {};
     return input_.plan->stages;
@@ -173,14 +184,22 @@ class PrefillRun {
   std::int32_t end_position_ = 0;  // after the whole prompt
   TensorView buffers_[2];          // hidden states before and after a stage
   int current_ = 0;
-  TensorView positions_;  // on a GPU: those of `uploaded_`
+  TensorView positions_[2];  // on a GPU: the first holds those of `uploaded_`
   std::vector<std::int32_t> uploaded_;
+
+  /// The last cut, when the host does not know its survivors yet.
+  struct Unsettled {
+    DeviceCut cut;
+    Milestone start, end;    // of the selection; only with a record
+    std::size_t record = 0;  // its place among the stages of the record
+  };
+  std::optional<Unsettled> unsettled_;
 };
 
 Result<ConstTensorView> PrefillRun::positions() {
   if (!context_.on_cuda()) return i32_view(sequence.positions);
   const TensorView there =
-      positions_.slice(0, static_cast<std::int64_t>(sequence.positions.size()));
+      positions_[0].slice(0, static_cast<std::int64_t>(sequence.positions.size()));
   if (uploaded_ != sequence.positions) {
     FOVEA_CHECK(copy(context_, i32_view(sequence.positions), there));
     uploaded_ = sequence.positions;
@@ -221,7 +240,9 @@ Status PrefillRun::start(int boundary) {
   if (!stages().empty() || prefix > 0) {
     FOVEA_TRY(buffers_[1], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
   }
-  FOVEA_TRY(positions_, context_.workspace.take(Shape{total}, DType::i32));
+  for (TensorView& buffer : positions_) {
+    FOVEA_TRY(buffer, context_.workspace.take(Shape{total}, DType::i32));
+  }
   end_position_ = input_.positions.empty()
                       ? static_cast<std::int32_t>(total)
                       : *std::max_element(input_.positions.begin(), input_.positions.end()) + 1;
@@ -334,10 +355,9 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
   for (std::size_t i = 0; i < stages().size(); ++i) {
     const Stage& stage = stages()[i];
     if (!acts(stage, Moment::before, layer)) continue;
-    FOVEA_CHECK(settle());
-    const Stopwatch watch;
+    FOVEA_TRY(const StageStart start, begin_stage(i));
     if (stage.attention == AttentionSource::none) {
-      FOVEA_CHECK(run_stage(i, nullptr, watch));
+      FOVEA_CHECK(run_stage(i, nullptr, start));
       continue;
     }
     Workspace::Scope scope(context_.workspace);
@@ -347,7 +367,7 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
     FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
     FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context_, projection));
     const StageAttention attention = at_layer(ahead, keys.view());
-    FOVEA_CHECK(run_stage(i, &attention, watch));
+    FOVEA_CHECK(run_stage(i, &attention, start));
   }
   return {};
 }
@@ -355,13 +375,12 @@ Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
 Status PrefillRun::run_stages(Moment moment, int layer, const BlockAttention* attention) {
   for (std::size_t i = 0; i < stages().size(); ++i) {
     if (!acts(stages()[i], moment, layer)) continue;
-    FOVEA_CHECK(settle());
-    const Stopwatch watch;
+    FOVEA_TRY(const StageStart start, begin_stage(i));
     if (stages()[i].attention == AttentionSource::none) {
-      FOVEA_CHECK(run_stage(i, nullptr, watch));
+      FOVEA_CHECK(run_stage(i, nullptr, start));
     } else {
       const StageAttention view = at_layer(*attention, state_.cache.view(layer));
-      FOVEA_CHECK(run_stage(i, &view, watch));
+      FOVEA_CHECK(run_stage(i, &view, start));
     }
   }
   return {};
@@ -372,8 +391,7 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
   for (std::size_t i = 0; i < stages().size(); ++i) {
     const Stage& stage = stages()[i];
     if (!acts(stage, Moment::bypass, layer)) continue;
-    FOVEA_CHECK(settle());
-    const Stopwatch watch;
+    FOVEA_TRY(const StageStart start, begin_stage(i));
     Workspace::Scope scope(context_.workspace);
     Workspace::Scope host_scope(context_.host().workspace);
     FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
@@ -381,7 +399,7 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
     const StageAttention attention = at_layer(ahead, keys.view());
     LayerStage view(context_, *input_.layout, sequence, &attention, stage.probes);
     FOVEA_TRY(const Selection selection, select(i, view));
-    const double select_ms = watch.elapsed_ms();
+    const double select_ms = start.watch.elapsed_ms();
     FOVEA_TRY(auto attending, apply_bypass(stage, view, selection, sequence, record_));
     if (record_ != nullptr) record_->stages.back().select_ms = select_ms;
     return attending;
@@ -395,19 +413,81 @@ Result<Selection> PrefillRun::select(std::size_t index, LayerStage& view) {
   return selection;
 }
 
+Result<PrefillRun::StageStart> PrefillRun::begin_stage(std::size_t index) {
+  FOVEA_CHECK(settle());
+  const Stage& stage = stages()[index];
+  StageStart start;
+  start.on_device = context_.on_cuda() && input_.observer == nullptr && !stage.bypass &&
+                    !stage.dynamic_count && stage.probes.empty() &&
+                    input_.policy->selects_on_device(*input_.layout) &&
+                    DeviceCut::possible(*input_.layout, sequence);
+  if (record_ == nullptr) return start;
+  if (start.on_device) {
+    FOVEA_TRY(start.there, Milestone::mark(context_));
+  } else {
+    // So that a stage's time is its own, not that of layers a GPU still works on.
+    FOVEA_CHECK(synchronize(context_));
+  }
+  start.watch = Stopwatch();
+  return start;
+}
+
 Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention,
-                             const Stopwatch& watch) {
+                             const StageStart& start) {
   const Stage& stage = stages()[index];
   Workspace::Scope scope(context_.workspace);
   Workspace::Scope host_scope(context_.host().workspace);
   LayerStage view(context_, *input_.layout, sequence, attention, stage.probes);
-  FOVEA_TRY(const Selection selection, select(index, view));
-  const double select_ms = watch.elapsed_ms();
-  FOVEA_CHECK(apply_selection(context_, stage, view, selection, input_.plan->positions,
-                              buffers_[1 - current_], sequence, record_));
-  if (record_ != nullptr) record_->stages.back().select_ms = select_ms;
+  if (start.on_device) {
+    FOVEA_CHECK(cut_on_device(index, view, start));
+  } else {
+    FOVEA_TRY(const Selection selection, select(index, view));
+    const double select_ms = start.watch.elapsed_ms();
+    FOVEA_CHECK(apply_selection(context_, stage, view, selection, input_.plan->positions,
+                                buffers_[1 - current_], sequence, record_));
+    if (record_ != nullptr) record_->stages.back().select_ms = select_ms;
+  }
   current_ = 1 - current_;
   state_.survivors.push_back(sequence.origin);
+  return {};
+}
+
+Status PrefillRun::cut_on_device(std::size_t index, LayerStage& view, const StageStart& start) {
+  const Stage& stage = stages()[index];
+  Unsettled unsettled;
+  Selection selection;
+  FOVEA_CHECK(input_.policy->select(context_, static_cast<int>(index), view, selection));
+  if (record_ != nullptr) {
+    unsettled.start = start.there;
+    FOVEA_TRY(unsettled.end, Milestone::mark(context_));
+    unsettled.record = record_->stages.size();
+    StageRecord& entry = record_->stages.emplace_back();
+    entry.when = stage.when;
+    entry.layer = stage.layer;
+  }
+  const PositionMode mode = input_.plan->positions;
+  FOVEA_TRY(const ConstTensorView places, positions());
+  FOVEA_TRY(unsettled.cut, DeviceCut::make(context_, view, selection, mode, places, positions_[1],
+                                           buffers_[1 - current_], sequence));
+  if (mode == PositionMode::original) {
+    std::swap(positions_[0], positions_[1]);
+    uploaded_ = sequence.positions;
+  }
+  unsettled_ = std::move(unsettled);
+  return {};
+}
+
+Status PrefillRun::settle() {
+  if (!unsettled_) return {};
+  const Unsettled unsettled = *std::exchange(unsettled_, std::nullopt);
+  const bool there = uploaded_ == sequence.positions;
+  FOVEA_CHECK(unsettled.cut.settle(sequence));
+  if (there) uploaded_ = sequence.positions;
+  state_.survivors.back() = sequence.origin;
+  if (record_ == nullptr) return {};
+  StageRecord& entry = record_->stages[unsettled.record];
+  list_tokens(*input_.layout, sequence, entry);
+  FOVEA_TRY(entry.select_ms, unsettled.end.ms_since(unsettled.start));
   return {};
 }
 
@@ -487,8 +567,10 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
     }
     FOVEA_CHECK(convert(context, hidden.slice(hidden.rows() - rows, rows), input.last_hidden));
   }
-  return logits.empty() ? Status{}
-                        : this->logits(context, hidden.slice(hidden.rows() - 1, 1), logits);
+  if (!logits.empty()) {
+    FOVEA_CHECK(this->logits(context, hidden.slice(hidden.rows() - 1, 1), logits));
+  }
+  return run.settle();
 }
 
 }  // namespace fovea

@@ -6,8 +6,10 @@
 
 #include "kernels/copy.h"
 #include "kernels/graph.h"
+#include "kernels/kept.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/rows/rows.h"
 #include "vlm/decoder_impl.h"
 
 namespace fovea {
@@ -23,6 +25,7 @@ struct Replay {
   Tensor pages;    // i64 [layers, 2, capacity]
   Tensor lengths;  // i32 [layers]
   Tensor logits;   // f32 [1, vocabulary]
+  Tensor largest;  // i32 [1]: their index
   std::int64_t capacity = 0;
   std::uint64_t tables = 0;  // version of the cache's tables that `pages` holds
   Graph graph;
@@ -47,6 +50,7 @@ Result<std::shared_ptr<Replay>> make_replay(Context& context, const DecoderConfi
             Tensor::allocate({layers, 2, replay->capacity}, DType::i64, context.device));
   FOVEA_TRY(replay->lengths, Tensor::allocate({layers}, DType::i32, context.device));
   FOVEA_TRY(replay->logits, Tensor::allocate({1, config.vocab_size}, DType::f32, context.device));
+  FOVEA_TRY(replay->largest, Tensor::allocate({1}, DType::i32, context.device));
   return replay;
 }
 
@@ -88,14 +92,14 @@ Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlo
 
 }  // namespace
 
-Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state,
-                       TensorView out) const {
+Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state, TensorView out,
+                       Arriving* chosen) const {
   const auto layers = static_cast<int>(impl_->blocks.size());
-  if (context.kept.owner != impl_.get()) {
-    FOVEA_TRY(auto made, make_replay(context, impl_->config));
-    context.kept = {impl_.get(), std::move(made)};
+  std::shared_ptr<void>& kept = kept_by(context, impl_.get());
+  if (kept == nullptr) {
+    FOVEA_TRY(kept, make_replay(context, impl_->config));
   }
-  Replay& replay = *static_cast<Replay*>(context.kept.value.get());
+  Replay& replay = *static_cast<Replay*>(kept.get());
   FOVEA_CHECK(state.cache.grow(context));
   FOVEA_CHECK(
       state.cache.copy_tables(context, replay.pages.view(), replay.lengths.view(), replay.tables));
@@ -103,10 +107,10 @@ Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state
   for (std::int32_t& position : state.next_position) numbers.push_back(position++);
   FOVEA_CHECK(copy(context, i32_view(numbers), replay.numbers.view()));
   if (replay.graph.empty()) {
-    const DType kept = state.cache.dtype();
+    const DType stored = state.cache.dtype();
     FOVEA_TRY(replay.graph,
               Graph::record(
-                  context, replay.workspace, [this, kept, layers, &replay, &context]() -> Status {
+                  context, replay.workspace, [this, stored, layers, &replay, &context]() -> Status {
                     FOVEA_TRY(
                         const TensorView hidden,
                         context.workspace.take(Shape{1, impl_->config.hidden_size}, DType::f32));
@@ -115,14 +119,18 @@ Status Decoder::replay(Context& context, std::int32_t token, DecoderState& state
                     for (int layer = 0; layer < layers; ++layer) {
                       FOVEA_CHECK(run_layer(context, impl_->config,
                                             impl_->blocks[static_cast<std::size_t>(layer)],
-                                            replay.table(layer, kept), replay.capacity,
+                                            replay.table(layer, stored), replay.capacity,
                                             replay.numbers.view().slice(1 + layer, 1), hidden));
                     }
-                    return logits(context, hidden, replay.logits.view());
+                    FOVEA_CHECK(logits(context, hidden, replay.logits.view()));
+                    return largest_index(context, replay.logits.view(), replay.largest.view());
                   }));
   }
   FOVEA_CHECK(replay.graph.launch(context));
-  return copy(context, replay.logits.view(), out);
+  if (chosen != nullptr) {
+    FOVEA_TRY(*chosen, Arriving::start(context, replay.largest.view()));
+  }
+  return out.empty() ? Status{} : copy(context, replay.logits.view(), out);
 }
 
 }  // namespace fovea

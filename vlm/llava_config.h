@@ -61,8 +61,8 @@ struct LlavaConfig {
 /// activation, feature layers given as a list, ...).
 Result<LlavaConfig> read_llava_config(const std::string& folder);
 
-/// The shapes `fovea bench --shape` knows: llava-1.5-7b, llava-1.5-13b, llama-1.1b, fovea-base.
-/// llama-1.1b has no vision tower (vision.layers == 0).
+/// The shapes `fovea bench --shape` knows: llava-1.5-7b, llava-1.5-13b, vicuna-7b, llama-1.1b,
+/// fovea-base. vicuna-7b and llama-1.1b have no vision tower (vision.layers == 0).
 Result<LlavaConfig> bench_shape(const std::string& name);
 
 /// Prefixes under which a checkpoint keeps its four parts; three namings are in use.

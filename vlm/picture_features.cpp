@@ -1,5 +1,6 @@
 #include "vlm/picture_features.h"
 
+#include <array>
 #include <cstring>
 
 #include "kernels/copy.h"
@@ -11,25 +12,27 @@ namespace fovea {
 
 namespace {
 
-/// Hash of size and pixels with the splitmix64 finaliser over 8-byte words; two seeds give two
-/// independent keys.
-std::uint64_t hash_image(const Image& image, std::uint64_t seed) {
+/// Hashes of size and pixels with the splitmix64 finaliser over 8-byte words; two seeds give two
+/// independent keys. Each waits for its own last step, so that both take the time of one.
+std::array<std::uint64_t, 2> hash_image(const Image& image, std::array<std::uint64_t, 2> seeds) {
   const auto mix = [](std::uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
     return x ^ (x >> 31);
   };
-  std::uint64_t state = mix(seed + (static_cast<std::uint64_t>(image.width) << 32) +
-                            static_cast<std::uint64_t>(image.height));
+  const std::uint64_t size =
+      (static_cast<std::uint64_t>(image.width) << 32) + static_cast<std::uint64_t>(image.height);
+  std::uint64_t first = mix(seeds[0] + size), second = mix(seeds[1] + size);
   std::size_t i = 0;
   for (; i + 8 <= image.rgb.size(); i += 8) {
     std::uint64_t word = 0;
     std::memcpy(&word, image.rgb.data() + i, 8);
-    state = mix(state + word);
+    first = mix(first + word);
+    second = mix(second + word);
   }
   std::uint64_t tail = 0;
   if (i < image.rgb.size()) std::memcpy(&tail, image.rgb.data() + i, image.rgb.size() - i);
-  return mix(state + tail);
+  return {mix(first + tail), mix(second + tail)};
 }
 
 /// What goes into the projector: the rows that the model selects, of those a pruner left.
@@ -90,8 +93,7 @@ Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
 Result<PictureFeatureCache::Found> PictureFeatureCache::get(
     Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
     const std::shared_ptr<TowerPruner>& pruner) {
-  const std::uint64_t key = hash_image(image, aspect == AspectMode::pad ? 1 : 2);
-  const std::uint64_t check = hash_image(image, 3);
+  const auto [key, check] = hash_image(image, {aspect == AspectMode::pad ? 1u : 2u, 3u});
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     if (entry->features->content == key && entry->check == check && entry->aspect == aspect &&
         entry->pruner == pruner) {
@@ -106,8 +108,7 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(
   features->content = key;
   Stopwatch watch;
   PreparedPictures own;
-  FOVEA_TRY(const auto prepared,
-            (shared_ != nullptr ? *shared_ : own).get(context.host(), image, config));
+  FOVEA_TRY(const auto prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
   features->preprocess_ms = watch.lap_ms();
   features->rect = prepared->rect;
   features->size = {image.width, image.height};

@@ -8,7 +8,8 @@ Result<std::shared_ptr<const PreparedImage>> PreparedPictures::get(Context& cont
                                                                    const Image& image,
                                                                    const PreprocessConfig& config) {
   for (const Entry& entry : entries_) {
-    if (entry.image == &image && entry.config == config) return entry.prepared;
+    const bool here = entry.prepared->pixels.device() == context.device;
+    if (here && entry.image == &image && entry.config == config) return entry.prepared;
   }
   FOVEA_TRY(PreparedImage prepared, preprocess(context, image, config));
   entries_.push_back({&image, config, std::make_shared<const PreparedImage>(std::move(prepared))});

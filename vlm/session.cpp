@@ -278,6 +278,8 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
   };
   const auto& ends = config.eos_token_ids;
   std::vector<float> without_ends;
+  constexpr std::int32_t kNone = -1;
+  std::int32_t chosen = kNone;  // with the step before
 
   Stopwatch decode_watch;
   answer.finish_reason = FinishReason::length;
@@ -285,7 +287,9 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
     Workspace::Scope host_scope(context.host().workspace);
     std::span<const float> row, allowed;
     std::int32_t token = 0;
-    if (chosen_on_device(question, watchers, step)) {
+    if (chosen != kNone) {
+      token = std::exchange(chosen, kNone);
+    } else if (chosen_on_device(question, watchers, step)) {
       FOVEA_TRY(token, largest_index(context, logits));
     } else {
       FOVEA_TRY(const ConstTensorView found, to_host(context, logits));
@@ -317,9 +321,17 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
     emit(stream.push(token));
     if (step + 1 == most) break;
     DecoderTrace* const trace = watchers.trace;
-    const Status decoded =
-        model->decoder().decode(context, token, state, logits,
-                                trace != nullptr ? &trace->add_row() : nullptr, watchers.observer);
+    const auto decode = [&]() -> Status {
+      if (trace == nullptr && watchers.observer == nullptr &&
+          chosen_on_device(question, watchers, step + 1)) {
+        FOVEA_TRY(chosen, model->decoder().decode_greedy(context, token, state));
+        return {};
+      }
+      return model->decoder().decode(context, token, state, logits,
+                                     trace != nullptr ? &trace->add_row() : nullptr,
+                                     watchers.observer);
+    };
+    const Status decoded = decode();
     if (!decoded) {
       if (trace != nullptr) trace->drop_row();
       if (decoded.error().code != ErrorCode::cancelled) return decoded.error();

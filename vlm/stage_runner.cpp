@@ -137,7 +137,7 @@ Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& requ
   args.heads = request.head_reduction;
   args.out = out;
   FOVEA_CHECK(attention_scores(where, args));
-  if (!engine_.on_cuda()) return out;
+  if (!engine_.on_cuda() || context.on_cuda()) return out;
   FOVEA_TRY(const TensorView on_host, context.workspace.take(shape, DType::f32));
   FOVEA_CHECK(copy(engine_, out, on_host));
   return on_host;
@@ -227,7 +227,14 @@ Result<Survivors> expand(const Selection& selection, std::span<const std::int32_
   return survivors;
 }
 
-/// Ids of the visual tokens present, split as a record lists them.
+}  // namespace
+
+Error nothing_left() {
+  return make_error(ErrorCode::usage, "nothing would be left of the prompt")
+      .in_field("--prune-keep")
+      .with_remedy("Keep at least one visual token, or put text beside the picture");
+}
+
 void list_tokens(const SequenceLayout& layout, const LiveSequence& sequence, StageRecord& entry) {
   for (const std::int32_t position : sequence.origin) {
     const std::int32_t id = layout.visual_ids[static_cast<std::size_t>(position)];
@@ -242,6 +249,8 @@ void list_tokens(const SequenceLayout& layout, const LiveSequence& sequence, Sta
   // The vision tower may have put merged tokens behind the others.
   std::sort(entry.kept.begin(), entry.kept.end());
 }
+
+namespace {
 
 /// Builds the rows of the shortened sequence one after another.
 class Assembly {
@@ -311,11 +320,7 @@ Status apply_selection(Context& context, const Stage& stage, const LayerStage& v
     }
   }
   LiveSequence& shortened = assembly.to;
-  if (shortened.origin.empty()) {
-    return make_error(ErrorCode::usage, "nothing would be left of the prompt")
-        .in_field("--prune-keep")
-        .with_remedy("Keep at least one visual token, or put text beside the picture");
-  }
+  if (shortened.origin.empty()) return nothing_left();
 
   shortened.hidden = target.slice(0, static_cast<std::int64_t>(shortened.origin.size()));
   const bool merges = assembly.sources.size() != shortened.origin.size();

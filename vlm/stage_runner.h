@@ -36,7 +36,7 @@ struct StageAttention {
 
 class LayerStage final : public StageInput {
  public:
-  /// `engine`: where the layers run; what a policy asks for arrives in the host's memory.
+  /// `engine`: where the layers run; what a policy asks for arrives where its context computes.
   /// attention: null for stages that read none.
   LayerStage(Context& engine, const SequenceLayout& layout, const LiveSequence& sequence,
              const StageAttention* attention, std::span<const std::int32_t> probes);
@@ -62,6 +62,12 @@ class LayerStage final : public StageInput {
   std::span<const std::int32_t> probes_;
   std::vector<std::int32_t> visual_ids_, visual_rows_;
 };
+
+/// Writes into `entry` the ids of the visual tokens present.
+void list_tokens(const SequenceLayout& layout, const LiveSequence& sequence, StageRecord& entry);
+
+/// The usage error of a cut that would leave no row.
+Error nothing_left();
 
 /// Applies a selection: rows of `sequence` move into `target` (same width, at least as many rows),
 /// which becomes its hidden buffer; positions follow `mode`. Appends to `record` when not null.

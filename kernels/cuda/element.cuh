@@ -36,6 +36,12 @@ __device__ __forceinline__ __half store_float<__half>(float value) {
   return __float2half_rn(value);
 }
 
+/// `kCount` neighbours as one access.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T values[kCount];
+};
+
 template <class T>
 struct Type {
   using type = T;

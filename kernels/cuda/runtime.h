@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "kernels/context.h"
 
@@ -53,6 +54,27 @@ class LargeStaging {
   int turn_ = 0;
 };
 
+/// Pinned blocks and events for results on their way to the host (kernels/fetch.h), used again and
+/// again.
+class ReturnSlots {
+ public:
+  static constexpr std::size_t kBytes = std::size_t{64} << 10;
+
+  ReturnSlots() = default;
+  ~ReturnSlots();
+  ReturnSlots(const ReturnSlots&) = delete;
+  ReturnSlots& operator=(const ReturnSlots&) = delete;
+
+  Result<std::byte*> take_slot();
+  void give_slot(std::byte* slot) { slots_.push_back(slot); }
+  Result<cudaEvent_t> take_event();
+  void give_event(cudaEvent_t event) { events_.push_back(event); }
+
+ private:
+  std::vector<std::byte*> slots_;
+  std::vector<cudaEvent_t> events_;
+};
+
 /// Every context on a device shares one stream, so that their work, and the blocks they hand to
 /// each other, are in order. A context that records a graph takes a stream of its own for that
 /// time.
@@ -60,6 +82,7 @@ struct CudaState {
   cudaStream_t stream = nullptr;
   StagingRing staging;
   LargeStaging large;
+  ReturnSlots returns;
   int multiprocessors = 0;
 };
 

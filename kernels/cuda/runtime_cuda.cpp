@@ -1,5 +1,6 @@
 #include "kernels/cuda/runtime.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -58,21 +59,24 @@ Status StagingRing::start() {
 }
 
 Status StagingRing::upload(const void* from, std::size_t bytes, void* to, cudaStream_t stream) {
-  if (bytes > kHalf) {  // the driver stages what is not pinned before it returns
-    FOVEA_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream));
-    return {};
-  }
   if (memory_ == nullptr) FOVEA_CHECK(start());
-  if (used_ + bytes > kHalf) {
-    FOVEA_CUDA_CHECK(cudaEventRecord(done_[half_], stream));
-    half_ ^= 1;
-    used_ = 0;
-    FOVEA_CUDA_CHECK(cudaEventSynchronize(done_[half_]));
+  const auto* source = static_cast<const std::byte*>(from);
+  auto* target = static_cast<std::byte*>(to);
+  for (std::size_t done = 0; done < bytes;) {
+    // What fits into a whole half goes in one piece.
+    const std::size_t piece = std::min(bytes - done, kHalf);
+    if (used_ + piece > kHalf) {
+      FOVEA_CUDA_CHECK(cudaEventRecord(done_[half_], stream));
+      half_ ^= 1;
+      used_ = 0;
+      FOVEA_CUDA_CHECK(cudaEventSynchronize(done_[half_]));
+    }
+    std::byte* const place = memory_ + static_cast<std::size_t>(half_) * kHalf + used_;
+    std::memcpy(place, source + done, piece);
+    used_ += (piece + 63) / 64 * 64;
+    FOVEA_CUDA_CHECK(cudaMemcpyAsync(target + done, place, piece, cudaMemcpyHostToDevice, stream));
+    done += piece;
   }
-  std::byte* const place = memory_ + static_cast<std::size_t>(half_) * kHalf + used_;
-  std::memcpy(place, from, bytes);
-  used_ += (bytes + 63) / 64 * 64;
-  FOVEA_CUDA_CHECK(cudaMemcpyAsync(to, place, bytes, cudaMemcpyHostToDevice, stream));
   return {};
 }
 

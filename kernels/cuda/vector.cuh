@@ -1,11 +1,19 @@
 #pragma once
-// Eight elements at a time, and elements whose type is known at run time only.
+// Eight elements at a time, elements whose type is known at run time only, and sums over a warp.
 
 #include <cstdint>
 
 #include "kernels/cuda/element.cuh"
 
 namespace fovea {
+
+/// Every lane gets the sum, added in the same order.
+template <class Number>
+__device__ __forceinline__ Number sum_of_warp(Number value) {
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, step);
+  return value;
+}
 
 /// Eight consecutive elements, 16-byte aligned, as float32.
 __device__ __forceinline__ void load8(const float* from, float (&to)[8]) {

@@ -35,8 +35,15 @@ Result<TensorView> PyramidDrop::score(Context& context, int, StageInput& input) 
   return input.scores(context, {.rows = RowSet::last, .head_reduction = Reduction::mean});
 }
 
+bool PyramidDrop::scores_on_device(const SequenceLayout& layout) const {
+  return std::all_of(layout.visual.begin(), layout.visual.end(), [&](const VisualToken& token) {
+    return token.image == layout.visual.front().image;
+  });
+}
+
 Status PyramidDrop::cut(Context& context, int, StageInput& input, ConstTensorView scores,
                         std::int64_t keep, Selection& selection) {
+  if (context.on_cuda()) return select_best(context, scores, keep, selection);
   const SequenceLayout& layout = input.layout();
   const auto picture_of = [&](std::int32_t id) {
     return static_cast<std::size_t>(layout.visual[static_cast<std::size_t>(id)].image);

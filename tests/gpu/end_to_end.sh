@@ -12,19 +12,49 @@ parts=${PARTS:-answers methods classify llava}
 mkdir -p "$out"
 bad=0
 
-answers() {  # answers DEVICE DTYPE
-  timeout 280 "$fovea" eval --device "$1" --dtype "$2" --questions assets/eval/questions.jsonl \
-    ${LIMIT:+--limit "$LIMIT"} --answers "$out/answers-$1-$2.jsonl" >"$out/eval-$1-$2.txt" 2>&1 ||
-    { tail -3 "$out/eval-$1-$2.txt"; return 1; }
-  grep -E '^none ' "$out/eval-$1-$2.txt"
+evaluate() {  # evaluate DEVICE DTYPE NAME [OPTION...]: answers to OUT/answers-NAME.jsonl
+  local device=$1 dtype=$2 name=$3
+  shift 3
+  timeout 500 "$fovea" eval --device "$device" --dtype "$dtype" --questions assets/eval/questions.jsonl \
+    ${LIMIT:+--limit "$LIMIT"} --answers "$out/answers-$name.jsonl" "$@" >"$out/eval-$name.txt" 2>&1 ||
+    { tail -3 "$out/eval-$name.txt"; return 1; }
 }
 
-if [[ " $parts " == *" answers "* ]]; then
-  answers cpu f32 && answers cuda f32 && answers cuda bf16 && answers cuda f16 &&
-    python3 tests/gpu/compare.py answers "$out/answers-cpu-f32.jsonl" "$out/answers-cuda-f32.jsonl" 1.0 &&
-    python3 tests/gpu/compare.py answers "$out/answers-cpu-f32.jsonl" "$out/answers-cuda-bf16.jsonl" 0.995 &&
-    python3 tests/gpu/compare.py answers "$out/answers-cpu-f32.jsonl" "$out/answers-cuda-f16.jsonl" 0.995 || bad=1
-fi
+# The CPU's answers, by as many processes as there are groups of four cores.
+answers_of_cpu() {
+  local chunks=$(($(nproc) / 4)) chunk pids=() code=0
+  ((chunks > 0)) || chunks=1
+  for ((chunk = 0; chunk < chunks; ++chunk)); do
+    evaluate cpu f32 "cpu-part$chunk" --threads 4 --num-chunks $chunks --chunk-idx $chunk &
+    pids+=($!)
+  done
+  for chunk in "${!pids[@]}"; do wait "${pids[$chunk]}" || code=1; done
+  for ((chunk = 0; chunk < chunks; ++chunk)); do cat "$out/answers-cpu-part$chunk.jsonl"; done \
+    >"$out/answers-cpu-f32.jsonl"
+  rm -f "$out"/answers-cpu-part*.jsonl
+  return $code
+}
+
+answers() {
+  local pids=() type code=0
+  answers_of_cpu &
+  pids+=($!)
+  for type in f32 bf16 f16; do
+    evaluate cuda $type cuda-$type &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || code=1; done
+  grep -hE '^none ' "$out"/eval-cuda-*.txt
+  ((code == 0)) || return 1
+  local least=(1.0 0.995 0.995) i=0
+  for type in f32 bf16 f16; do
+    python3 tests/gpu/compare.py answers "$out/answers-cpu-f32.jsonl" "$out/answers-cuda-$type.jsonl" \
+      "${least[i++]}" || code=1
+  done
+  return $code
+}
+
+if [[ " $parts " == *" answers "* ]]; then answers || bad=1; fi
 if [[ " $parts " == *" methods "* ]]; then
   timeout 280 python3 tests/gpu/compare.py methods "$fovea" || bad=1
 fi

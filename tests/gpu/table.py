@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""The table of tests/gpu/run.sh: Fovea beside transformers, from what their steps left in a folder."""
+"""The tables of tests/gpu/run.sh: Fovea beside its floor and transformers, from what their steps left in a folder."""
 import json
 import pathlib
+import re
 import sys
 
 ROWS = (("ViT-L/14-336 + projector", "vision_ms", 2.0, None),
@@ -21,17 +22,45 @@ def number(value):
     return "-" if value is None else f"{value:.2f}"
 
 
+def runs_of(path):
+    """The unpruned run and the pruned one."""
+    runs = (load(path) or {}).get("runs", [])
+    plain = next((run for run in runs if run.get("prune") in (None, "none")), {})
+    return plain, next((run for run in runs if run is not plain), {})
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     peer = load(folder / "transformers.json") or {}
-    runs = (load(folder / "bench.json") or {}).get("runs", [])
-    ours = {"none" if not run.get("prune") or run["prune"] == "none" else "pruned": run for run in runs}
-    print(f"{'milliseconds, LLaVA-1.5-7B shapes, bf16':40} {'transformers':>13} {'fovea':>8} {'reach':>7}"
-          f" {'pruned':>8} {'reach':>7}")
+    plain, pruned = runs_of(folder / "bench.json")
+    print(f"card: {peer.get('device', 'see above')}; transformers {peer.get('transformers', '-')}, "
+          f"PyTorch {peer.get('torch', '-')}")
+    ceilings = folder / "kernel-timings.txt"
+    for line in ceilings.read_text().splitlines() if ceilings.exists() else []:
+        if line.startswith("ceiling"):
+            print(re.sub(r"\s{2,}", "  ", line))
+    if plain.get("read_bandwidth"):
+        print(f"ceiling: reading  {plain['read_bandwidth'] / 1e12:.2f} TB/s")
+    print()
+    columns = ("transformers", "compiled", "floor", "fovea", "reach", "floor", "pruned", "reach")
+    print(f"{'milliseconds, LLaVA-1.5-7B shapes, bf16':40}" + "".join(f"{name:>13}" for name in columns))
     for title, key, reach, pruned_reach in ROWS:
-        plain, pruned = ours.get("none", {}).get(key), ours.get("pruned", {}).get(key)
-        print(f"{title:40} {number(peer.get(key)):>13} {number(plain):>8} {number(reach):>7}"
-              f" {number(pruned):>8} {number(pruned_reach):>7}")
+        values = [peer.get(key), peer.get("compiled_" + key), plain.get("floor", {}).get(key), plain.get(key), reach]
+        same = key == "vision_ms"
+        values += [None if same else pruned.get("floor", {}).get(key), None if same else pruned.get(key), pruned_reach]
+        print(f"{title:40}" + "".join(f"{number(value):>13}" for value in values))
+    if pruned:
+        print(f"{pruned['prune']}: scoring and choosing are {100 * pruned.get('select_share', 0):.1f} % of the prefill "
+              f"(reach 2 %)")
+    if plain:
+        print(f"memory: {plain['peak_bytes'] / 1e9:.2f} GB in all, {plain['decode_weight_bytes'] / 1e9:.2f} GB of it what a "
+              "decoded token reads of the decoder")
+    for path in sorted(folder.glob("bench-*.json"), key=lambda found: int(found.stem.split("-")[1])):
+        for run in runs_of(path):
+            if run:
+                print(f"{run['prompt_tokens']} tokens, {run['prune']:12} prefill {run['prefill_ms']:9.1f} ms (floor "
+                      f"{run['floor']['prefill_ms']:.1f}), decode {run['decode_ms_per_token']:.2f} ms, "
+                      f"memory {run['peak_bytes'] / 1e9:.1f} GB")
 
 
 if __name__ == "__main__":

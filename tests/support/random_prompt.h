@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "support/model_device.h"
 #include "support/reference_decoder.h"
 #include "vlm/llava_model.h"
 #include "vlm/prompt.h"
@@ -24,7 +25,8 @@ struct LoadedModel {
 
   static std::unique_ptr<LoadedModel> load(const std::string& name) {
     const std::string folder = std::string(FOVEA_SOURCE_DIR) + "/tests/golden/llava/" + name;
-    auto model = LlavaModel::load(folder, {.threads = 2, .dtype = DTypeChoice::f32});
+    auto model = LlavaModel::load(
+        folder, {.threads = 2, .device = model_device(), .dtype = DTypeChoice::f32});
     auto files = WeightFiles::open(folder);
     EXPECT_TRUE(model && files);
     if (!model || !files) return nullptr;
@@ -104,8 +106,7 @@ inline Result<Prefilled> try_prefill(const LlavaModel& model, const RandomPrompt
                                      const DecoderPrefix* prefix = nullptr,
                                      DecoderPrefix* capture = nullptr) {
   Prefilled run;
-  Context context;
-  context.threads = 2;
+  Context context = model_context(2);
   const DecoderConfig& config = model.config().decoder;
   PruningPlan plan;
   if (policy != nullptr) {
@@ -123,8 +124,9 @@ inline Result<Prefilled> try_prefill(const LlavaModel& model, const RandomPrompt
   input.plan = &plan;
   input.prefix = prefix;
   input.capture = capture;
-  FOVEA_CHECK(model.decoder().prefill(context, input, run.state, row_view(run.logits), &run.record,
-                                      nullptr));
+  FOVEA_CHECK(row_there(context, run.logits, [&](TensorView logits) {
+    return model.decoder().prefill(context, input, run.state, logits, &run.record, nullptr);
+  }));
   return run;
 }
 
@@ -137,12 +139,16 @@ inline Prefilled prefill(const LlavaModel& model, const RandomPrompt& prompt, Po
 
 /// One greedy step; returns the embedding of the token that was fed.
 inline std::vector<double> decode_greedy(const LlavaModel& model, Prefilled& run) {
-  Context context;
+  Context context = model_context();
   const auto token = static_cast<std::int32_t>(
       std::max_element(run.logits.begin(), run.logits.end()) - run.logits.begin());
   std::vector<float> row(static_cast<std::size_t>(model.config().decoder.hidden_size));
-  EXPECT_TRUE(model.decoder().embed(context, std::array{token}, row_view(row)));
-  EXPECT_TRUE(model.decoder().decode(context, token, run.state, row_view(run.logits), nullptr));
+  EXPECT_TRUE(row_there(context, row, [&](TensorView there) {
+    return model.decoder().embed(context, std::array{token}, there);
+  }));
+  EXPECT_TRUE(row_there(context, run.logits, [&](TensorView logits) {
+    return model.decoder().decode(context, token, run.state, logits, nullptr);
+  }));
   return {row.begin(), row.end()};
 }
 

@@ -5,8 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "kernels/copy.h"
+#include "kernels/device.h"
 #include "support/fake_stage.h"
 #include "support/tensors.h"
 #include "vlm/decoder.h"
@@ -43,7 +46,8 @@ inline SequenceLayout two_picture_layout(int before, int between, int after) {
 
 class SmallDecoder {
  public:
-  explicit SmallDecoder(int layers) : decoder_(make(layers)) {}
+  explicit SmallDecoder(int layers, Device device = {})
+      : device_(device), decoder_(make(layers, device)) {}
 
   const Decoder& decoder() const { return decoder_; }
   int layers() const { return static_cast<int>(decoder_.config().layers); }
@@ -74,8 +78,7 @@ class SmallDecoder {
   /// embeddings: [tokens][hidden], as random_embeddings() makes them.
   Result<Run> prefill(const SequenceLayout& layout, std::vector<float> embeddings,
                       const Options& options) const {
-    Context context;
-    context.threads = 2;
+    FOVEA_TRY(Context context, make_context(device_, 2));
     Run run;
     if (options.policy != nullptr) {
       FOVEA_TRY(run.plan, options.policy->plan(layout, shape()));
@@ -97,15 +100,19 @@ class SmallDecoder {
     input.plan = &run.plan;
     input.prefix = options.prefix;
     input.capture = options.capture;
-    FOVEA_CHECK(
-        decoder_.prefill(context, input, run.state, logits_view(run), &run.record, nullptr));
+    FOVEA_TRY(Tensor logits, room_for_logits());
+    FOVEA_CHECK(decoder_.prefill(context, input, run.state, logits.view(), &run.record, nullptr));
+    FOVEA_CHECK(copy(context, std::as_const(logits).view(), logits_view(run)));
     return run;
   }
 
   void decode(Run& run, std::int32_t token) const {
-    Context context;
-    const Status status = decoder_.decode(context, token, run.state, logits_view(run), nullptr);
+    Result<Context> context = make_context(device_, 1);
+    Result<Tensor> logits = room_for_logits();
+    ASSERT_TRUE(context && logits);
+    const Status status = decoder_.decode(*context, token, run.state, logits->view(), nullptr);
     EXPECT_TRUE(status) << status.error().to_string();
+    EXPECT_TRUE(copy(*context, std::as_const(*logits).view(), logits_view(run)));
   }
 
   std::vector<float> random_embeddings(const SequenceLayout& layout, std::uint64_t stream) const {
@@ -122,17 +129,22 @@ class SmallDecoder {
   }
 
  private:
-  static Decoder make(int layers) {
-    Context context;
-    auto decoder = Decoder::random(context, small_config(layers), LinearDType::f32, 7);
+  static Decoder make(int layers, Device device) {
+    Result<Context> context = make_context(device, 1);
+    EXPECT_TRUE(context) << context.error().to_string();
+    auto decoder = Decoder::random(*context, small_config(layers), LinearDType::f32, 7);
     EXPECT_TRUE(decoder) << decoder.error().to_string();
     return std::move(*decoder);
+  }
+  Result<Tensor> room_for_logits() const {
+    return Tensor::allocate(Shape{1, decoder_.config().vocab_size}, DType::f32, device_);
   }
   static TensorView logits_view(Run& run) {
     return TensorView(reinterpret_cast<std::byte*>(run.logits.data()), DType::f32,
                       Shape{1, static_cast<std::int64_t>(run.logits.size())});
   }
 
+  Device device_;
   Decoder decoder_;
 };
 

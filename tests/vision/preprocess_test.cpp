@@ -9,14 +9,17 @@
 
 #include "kernels/base/file.h"
 #include "kernels/base/npy.h"
-#include "support/tensors.h"
+#include "support/twins.h"
 #include "vision/pattern.h"
 
 namespace fovea {
 namespace {
 
 using testing::cpu_context;
+using testing::DeviceCase;
+using testing::DeviceTest;
 using testing::pattern;
+using testing::test_context;
 
 const std::string kGolden = std::string(FOVEA_SOURCE_DIR) + "/tests/golden/preprocess/";
 
@@ -58,10 +61,22 @@ Error config_error(const std::string& text) {
   return config ? Error{} : config.error();
 }
 
+/// What was prepared, in the host's memory.
+std::vector<float> values_of(Context& context, const PreparedImage& prepared) {
+  const Shape& shape = prepared.pixels.shape();
+  std::vector<float> values(static_cast<std::size_t>(shape.elements()));
+  const TensorView here(reinterpret_cast<std::byte*>(values.data()), DType::f32, shape);
+  EXPECT_TRUE(copy(context, prepared.pixels.view(), here));
+  return values;
+}
+
 // ---- Against Pillow and transformers
 // -------------------------------------------------------------
 
-TEST(Preprocess, every_value_equals_transformers) {
+class PreprocessTest : public DeviceTest<DeviceCase> {};
+class ResizeTest : public DeviceTest<DeviceCase> {};
+
+TEST_P(PreprocessTest, every_value_equals_transformers) {
   const Json golden = golden_cases();
   const auto step = static_cast<std::size_t>(int_of(golden, "sample_step"));
   for (const Json& one : golden.find("prepared")->as_array()) {
@@ -70,7 +85,7 @@ TEST(Preprocess, every_value_equals_transformers) {
     const auto config = parse_preprocess_config(*one.find("config"), name);
     ASSERT_TRUE(config) << config.error().to_string();
     for (const int threads : {1, 3}) {
-      Context context = cpu_context(threads);
+      Context context = test_context(GetParam().device, threads);
       const auto prepared = preprocess(context, picture_of(one), *config);
       ASSERT_TRUE(prepared) << prepared.error().to_string();
       const auto& shape = one.find("shape")->as_array();
@@ -78,9 +93,9 @@ TEST(Preprocess, every_value_equals_transformers) {
       EXPECT_EQ(prepared->height, shape[1].as_int());
       EXPECT_EQ(prepared->width, shape[2].as_int());
 
-      const std::span values(prepared->pixels.as<float>(),
-                             static_cast<std::size_t>(prepared->pixels.shape().elements()));
-      if (sha256_hex(std::as_bytes(values)) == one.find("sha256")->as_string()) continue;
+      EXPECT_EQ(prepared->pixels.device(), context.device);
+      const std::vector<float> values = values_of(context, *prepared);
+      if (sha256_hex(std::as_bytes(std::span(values))) == one.find("sha256")->as_string()) continue;
       // Say how far off it is.
       const auto samples = read_npy(kGolden + name + ".npy");
       ASSERT_TRUE(samples) << samples.error().to_string();
@@ -98,7 +113,7 @@ TEST(Preprocess, every_value_equals_transformers) {
   }
 }
 
-TEST(Resize, every_byte_equals_pillow) {
+TEST_P(ResizeTest, every_byte_equals_pillow) {
   const Json golden = golden_cases();
   for (const Json& one : golden.find("resized")->as_array()) {
     const auto side = [&](const char* key, std::size_t axis) {
@@ -111,12 +126,38 @@ TEST(Resize, every_byte_equals_pillow) {
                                                      : Resample::bicubic;
     const Image image = pattern(side("source", 0), side("source", 1),
                                 static_cast<std::uint32_t>(int_of(one, "seed")));
-    Context context = cpu_context(2);
+    Context context = test_context(GetParam().device, 2);
     const auto resized =
         resize_like_pillow(context, image, side("result", 0), side("result", 1), resample);
     ASSERT_TRUE(resized) << resized.error().to_string();
     EXPECT_EQ(sha256_hex(std::as_bytes(std::span(resized->rgb))), one.find("sha256")->as_string())
         << one.dump();
+  }
+}
+
+TEST_P(PreprocessTest, shapes_and_filters_that_the_golden_files_lack_are_the_same_everywhere) {
+  Context context = test_context(GetParam().device, 2), reference = cpu_context(1);
+  for (const auto& [width, height] : {std::pair{640, 480}, {37, 411}, {1200, 800}, {5, 3}}) {
+    const Image image = pattern(width, height, 7);
+    for (const AspectMode aspect : {AspectMode::crop, AspectMode::pad}) {
+      for (const Resample resample :
+           {Resample::nearest, Resample::bilinear, Resample::bicubic, Resample::lanczos}) {
+        for (const int channels : {1, 3}) {
+          PreprocessConfig config;
+          config.channels = channels;
+          config.aspect = aspect;
+          config.resample = resample;
+          config.shortest_edge = 48;
+          config.crop_width = 60;  // wider than what is shown of narrow pictures
+          config.crop_height = 40;
+          const auto prepared = preprocess(context, image, config);
+          const auto expected = preprocess(reference, image, config);
+          ASSERT_TRUE(prepared && expected);
+          EXPECT_EQ(values_of(context, *prepared), values_of(reference, *expected))
+              << width << " x " << height << ", filter " << static_cast<int>(resample);
+        }
+      }
+    }
   }
 }
 
@@ -129,6 +170,15 @@ TEST(Resize, bad_sizes_are_errors) {
   EXPECT_FALSE(resize_like_pillow(context, Image{}, 4, 4, Resample::bicubic));
   EXPECT_FALSE(resize_like_pillow(context, Image{4, 4, {}}, 4, 4, Resample::bicubic));
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, PreprocessTest,
+                         ::testing::Values(DeviceCase{"cpu", DeviceKind::cpu, DType::f32, 0},
+                                           DeviceCase{"cuda", DeviceKind::cuda, DType::f32, 0}),
+                         testing::case_name);
+INSTANTIATE_TEST_SUITE_P(Devices, ResizeTest,
+                         ::testing::Values(DeviceCase{"cpu", DeviceKind::cpu, DType::f32, 0},
+                                           DeviceCase{"cuda", DeviceKind::cuda, DType::f32, 0}),
+                         testing::case_name);
 
 // ---- Where the field lies on the picture
 // ---------------------------------------------------------

@@ -5,6 +5,7 @@
 
 #include "kernels/base/file.h"
 #include "kernels/base/json.h"
+#include "support/model_device.h"
 #include "vlm/session.h"
 
 namespace fovea {
@@ -53,13 +54,14 @@ std::vector<std::string> picture_files(const Json& line) {
   return files;
 }
 
-class BundledModel : public testing::TestWithParam<const char*> {};
+class BundledModel : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(BundledModel, answers_held_out_questions_as_transformers_does) {
   const std::vector<Json> lines = golden_lines(GetParam());
   ASSERT_EQ(lines.size(), 100U);
-  const auto model = LlavaModel::load(kSource + "/assets/models/" + GetParam(),
-                                      {.threads = 2, .dtype = DTypeChoice::f32});
+  const auto model = LlavaModel::load(
+      kSource + "/assets/models/" + GetParam(),
+      {.threads = 2, .device = testing::model_device(), .dtype = DTypeChoice::f32});
   ASSERT_TRUE(model) << model.error().to_string();
   auto session = Session::create(*model, {.threads = 2});
   ASSERT_TRUE(session) << session.error().to_string();
@@ -82,7 +84,7 @@ TEST_P(BundledModel, answers_held_out_questions_as_transformers_does) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Pair, BundledModel, testing::Values("fovea-base", "fovea-guide"),
+INSTANTIATE_TEST_SUITE_P(Pair, BundledModel, ::testing::Values("fovea-base", "fovea-guide"),
                          [](const auto& tested) { return std::string(tested.param).substr(6); });
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "kernels/base/json.h"
 #include "kernels/base/mapped_file.h"
 #include "kernels/weights/safetensors.h"
+#include "support/model_device.h"
 #include "vision/preprocess.h"
 #include "vlm/session.h"
 
@@ -143,7 +144,9 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
   }
 
   static std::shared_ptr<const LlavaModel> load(DTypeChoice dtype, int threads) {
-    auto model = LlavaModel::load(kFolder + GetParam(), {.threads = threads, .dtype = dtype});
+    auto model =
+        LlavaModel::load(kFolder + GetParam(),
+                         {.threads = threads, .device = testing::model_device(), .dtype = dtype});
     if (!model) {
       ADD_FAILURE() << model.error().to_string();
       return nullptr;
@@ -192,16 +195,18 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
       EXPECT_EQ(std::ssize(pixels), 3 * size * size);
       const ConstTensorView pixel_view(reinterpret_cast<const std::byte*>(pixels.data()),
                                        DType::f32, Shape{3, size, size});
-      Tensor hidden =
-          Tensor::allocate({config.vision.tokens(), config.vision.hidden_size}, DType::f32).value();
+      Tensor hidden = Tensor::allocate({config.vision.tokens(), config.vision.hidden_size},
+                                       DType::f32, context.device)
+                          .value();
       Status status = model.vision().forward(context, pixel_view, hidden.view());
       EXPECT_TRUE(status) << status.error().to_string();
       const ConstTensorView selected = hidden.view().slice(config.drop_class_token ? 1 : 0, tokens);
-      Tensor projected = Tensor::allocate({tokens, config.decoder.hidden_size}, DType::f32).value();
-      status = model.projector().forward(context, selected, projected.view());
+      std::vector<float> values;
+      status = testing::filled_there(
+          context, {tokens, config.decoder.hidden_size}, values,
+          [&](TensorView there) { return model.projector().forward(context, selected, there); });
       EXPECT_TRUE(status) << status.error().to_string();
-      const float* values = projected.as<float>();
-      all.insert(all.end(), values, values + tokens * config.decoder.hidden_size);
+      all.insert(all.end(), values.begin(), values.end());
     }
     return all;
   }
@@ -212,8 +217,12 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
     const LlavaConfig& config = model.config();
     const std::int64_t hidden = config.decoder.hidden_size;
     Tensor rows = Tensor::allocate({std::ssize(ids), hidden}, DType::f32).value();
-    const Status status = model.decoder().embed(context, ids, rows.view());
+    std::vector<float> embedded;
+    const Status status = testing::filled_there(
+        context, rows.shape(), embedded,
+        [&](TensorView there) { return model.decoder().embed(context, ids, there); });
     EXPECT_TRUE(status) << status.error().to_string();
+    std::copy(embedded.begin(), embedded.end(), rows.as<float>());
     std::size_t next = 0;
     for (std::size_t i = 0; i < ids.size(); ++i) {
       if (ids[i] != config.image_token_id) continue;
@@ -246,14 +255,18 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
     PrefillInput input;
     input.embeddings = embeddings.view();
     input.layout = &layout;
-    const Status status = model.decoder().prefill(context, input, result.state,
-                                                  view_of(result.logits), nullptr, nullptr);
+    const Status status = testing::row_there(context, result.logits, [&](TensorView logits) {
+      return model.decoder().prefill(context, input, result.state, logits, nullptr, nullptr);
+    });
     EXPECT_TRUE(status) << status.error().to_string();
     return result;
   }
 
-  static TensorView view_of(std::vector<float>& row) {
-    return {reinterpret_cast<std::byte*>(row.data()), DType::f32, Shape{1, std::ssize(row)}};
+  static Status decode(Context& context, const LlavaModel& model, std::int32_t token,
+                       Prefilled& run) {
+    return testing::row_there(context, run.logits, [&](TensorView logits) {
+      return model.decoder().decode(context, token, run.state, logits, nullptr);
+    });
   }
 
   std::vector<Case> cases_;
@@ -262,7 +275,7 @@ class GoldenLlava : public ::testing::TestWithParam<std::string> {
 TEST_P(GoldenLlava, image_features_equal_transformers) {
   const auto model = load(DTypeChoice::f32, 1);
   ASSERT_NE(model, nullptr);
-  Context context;
+  Context context = testing::model_context();
   for (const Case& one : cases_) {
     if (one.pictures.empty()) continue;
     const double error =
@@ -299,7 +312,7 @@ TEST_P(GoldenLlava, answers_equal_transformers_in_ids_logits_and_greedy_tokens) 
 TEST_P(GoldenLlava, decode_with_cache_equals_prefill_of_the_longer_text) {
   const auto model = load(DTypeChoice::f32, 1);
   ASSERT_NE(model, nullptr);
-  Context context;
+  Context context = testing::model_context();
   for (const Case& one : cases_) {
     SCOPED_TRACE(one.name);
     const std::vector<float> features = image_features(context, *model, one.pictures);
@@ -307,8 +320,7 @@ TEST_P(GoldenLlava, decode_with_cache_equals_prefill_of_the_longer_text) {
     std::vector<std::int32_t> text = one.prompt_ids;
     for (int t = 0; t + 1 < one.rows(); ++t) {
       const std::int32_t token = one.greedy_ids[static_cast<std::size_t>(t)];
-      const Status status =
-          model->decoder().decode(context, token, cached.state, view_of(cached.logits), nullptr);
+      const Status status = decode(context, *model, token, cached);
       ASSERT_OK(status);
       text.push_back(token);
       const Prefilled whole = prefill(context, *model, text, features);
@@ -358,8 +370,7 @@ TEST_P(GoldenLlava, bfloat16_stays_close_to_float32) {
   const auto model = load(DTypeChoice::bf16, 2);
   ASSERT_NE(model, nullptr);
   EXPECT_EQ(model->dtype(), LinearDType::bf16);
-  Context context;
-  context.threads = 2;
+  Context context = testing::model_context(2);
   for (const Case& one : cases_) {
     SCOPED_TRACE(one.name);
     const std::vector<float> features = image_features(context, *model, one.pictures);
@@ -370,8 +381,7 @@ TEST_P(GoldenLlava, bfloat16_stays_close_to_float32) {
     double worst = relative_error(run.logits, one.row(0));
     for (int t = 0; t + 1 < one.rows(); ++t) {
       const Status status =
-          model->decoder().decode(context, one.greedy_ids[static_cast<std::size_t>(t)], run.state,
-                                  view_of(run.logits), nullptr);
+          decode(context, *model, one.greedy_ids[static_cast<std::size_t>(t)], run);
       ASSERT_OK(status);
       worst = std::max(worst, relative_error(run.logits, one.row(t + 1)));
     }

@@ -8,6 +8,7 @@
 
 #include "kernels/ops/topk/topk.h"
 #include "pruning/methods/sgl.h"
+#include "support/model_device.h"
 #include "support/tensors.h"
 
 namespace fovea {
@@ -18,8 +19,9 @@ using testing::same_bits;
 
 /// Checkpoints of the same grid: hidden size 32 with grouped queries, and 48 without.
 std::shared_ptr<const LlavaModel> load(const std::string& name) {
-  auto model = LlavaModel::load(std::string(FOVEA_SOURCE_DIR) + "/tests/golden/llava/" + name,
-                                {.threads = 2, .dtype = DTypeChoice::f32});
+  auto model = LlavaModel::load(
+      std::string(FOVEA_SOURCE_DIR) + "/tests/golden/llava/" + name,
+      {.threads = 2, .device = testing::model_device(), .dtype = DTypeChoice::f32});
   EXPECT_TRUE(model) << model.error().to_string();
   return model ? *model : nullptr;
 }

@@ -572,7 +572,8 @@ TEST(BenchShape, llava_1_5_7b_is_the_published_configuration) {
 }
 
 TEST(BenchShape, shapes_are_consistent_and_an_unknown_one_lists_them) {
-  for (const char* name : {"llava-1.5-7b", "llava-1.5-13b", "llama-1.1b", "fovea-base"}) {
+  for (const char* name :
+       {"llava-1.5-7b", "llava-1.5-13b", "vicuna-7b", "llama-1.1b", "fovea-base"}) {
     const Result<LlavaConfig> shape = bench_shape(name);
     ASSERT_TRUE(shape);
     EXPECT_EQ(shape->model_id, name);
@@ -580,6 +581,8 @@ TEST(BenchShape, shapes_are_consistent_and_an_unknown_one_lists_them) {
     EXPECT_EQ(shape->decoder.heads % shape->decoder.kv_heads, 0);
   }
   EXPECT_EQ(bench_shape("llama-1.1b")->vision.layers, 0);
+  EXPECT_EQ(bench_shape("vicuna-7b")->vision.layers, 0);
+  EXPECT_GE(bench_shape("vicuna-7b")->decoder.max_positions, 18'064 + 32);
   EXPECT_EQ(bench_shape("llama-1.1b")->decoder.kv_heads, 4);
   EXPECT_EQ(bench_shape("llava-1.5-13b")->decoder.intermediate_size, 13824);
   const Result<LlavaConfig> unknown = bench_shape("gpt-5");

@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "pruning/method.h"
+#include "support/model_device.h"
 #include "vlm/session.h"
 
 namespace fovea {
@@ -14,7 +15,8 @@ namespace {
 
 std::unique_ptr<Session> session(const MethodRequest& request) {
   const std::string folder = std::string(FOVEA_SOURCE_DIR) + "/tests/golden/llava/gqa-saved-f32";
-  auto model = LlavaModel::load(folder, {.threads = 2, .dtype = DTypeChoice::f32});
+  auto model = LlavaModel::load(
+      folder, {.threads = 2, .device = testing::model_device(), .dtype = DTypeChoice::f32});
   EXPECT_TRUE(model) << model.error().to_string();
   auto policy = make_policy(request);
   EXPECT_TRUE(policy) << policy.error().to_string();

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "pruning/methods/adaptinfer.h"
+#include "support/model_device.h"
 
 namespace fovea {
 namespace {
@@ -16,8 +17,9 @@ const std::string kGolden = std::string(FOVEA_SOURCE_DIR) + "/tests/golden/llava
 
 std::shared_ptr<const LlavaModel> model() {
   static const auto loaded = [] {
-    auto result =
-        LlavaModel::load(kGolden + "gqa-saved-f32", {.threads = 2, .dtype = DTypeChoice::f32});
+    auto result = LlavaModel::load(
+        kGolden + "gqa-saved-f32",
+        {.threads = 2, .device = testing::model_device(), .dtype = DTypeChoice::f32});
     EXPECT_TRUE(result) << result.error().to_string();
     return *result;
   }();

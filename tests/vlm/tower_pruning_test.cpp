@@ -10,6 +10,7 @@
 #include "pruning/methods/adaptinfer.h"
 #include "pruning/methods/divprune.h"
 #include "pruning/methods/visionzip.h"
+#include "support/model_device.h"
 #include "support/reference_decoder.h"
 #include "support/tensors.h"
 #include "vlm/attention_map.h"
@@ -25,7 +26,8 @@ const std::string kFolder = std::string(FOVEA_SOURCE_DIR) + "/tests/golden/llava
 
 std::shared_ptr<const LlavaModel> model() {
   static const auto loaded = [] {
-    auto result = LlavaModel::load(kFolder, {.threads = 2, .dtype = DTypeChoice::f32});
+    auto result = LlavaModel::load(
+        kFolder, {.threads = 2, .device = testing::model_device(), .dtype = DTypeChoice::f32});
     EXPECT_TRUE(result) << result.error().to_string();
     return *result;
   }();

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -12,9 +13,16 @@ namespace fovea {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr std::int64_t kMostBlocks = 132 * 16;
 
-__device__ float activated(Activation activation, float x) {
+/// x times the logistic function of s x. kFast: to 22 bits, for results that are rounded to 16.
+template <bool kFast>
+__device__ __forceinline__ float times_logistic(float x, float s) {
+  if constexpr (kFast) return __fdividef(x, 1.0f + __expf(-s * x));
+  return x / (1.0f + expf(-s * x));
+}
+
+template <bool kFast>
+__device__ __forceinline__ float activated(Activation activation, float x) {
   switch (activation) {
     case Activation::none:
       return x;
@@ -23,20 +31,14 @@ __device__ float activated(Activation activation, float x) {
     case Activation::gelu_tanh:
       return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x)));
     case Activation::quick_gelu:
-      return x / (1.0f + expf(-1.702f * x));
+      return times_logistic<kFast>(x, 1.702f);
     case Activation::silu:
-      return x / (1.0f + expf(-x));
+      return times_logistic<kFast>(x, 1.0f);
     case Activation::relu:
       return fmaxf(x, 0.0f);
   }
   return x;
 }
-
-/// `kCount` neighbours of one row as one access.
-template <class T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T values[kCount];
-};
 
 template <class T>
 struct Rows {
@@ -53,34 +55,37 @@ Rows<const T> rows_of(ConstTensorView view) {
   return {reinterpret_cast<const T*>(view.data), view.rows() > 1 ? view.row_stride : 0};
 }
 
-/// out[i] = operation(a[i], b[i]) over `count` packs, `inner` of them a row.
+/// out[i] = operation(a[i], b[i]): one block a row and kThreads packs of it.
 template <int kCount, class A, class B, class Out, class Operation>
 __global__ __launch_bounds__(kThreads) void zip_kernel(Rows<const A> a, Rows<const B> b,
-                                                       Rows<Out> out, std::int64_t inner,
-                                                       std::int64_t count, Operation operation) {
-  for (std::int64_t i = blockIdx.x * std::int64_t{kThreads} + threadIdx.x; i < count;
-       i += std::int64_t{gridDim.x} * kThreads) {
-    const std::int64_t row = i / inner, column = (i - row * inner) * kCount;
-    const auto left = *reinterpret_cast<const Pack<A, kCount>*>(a.data + row * a.stride + column);
-    const auto right = *reinterpret_cast<const Pack<B, kCount>*>(b.data + row * b.stride + column);
-    Pack<Out, kCount> result;
+                                                       Rows<Out> out, int packs,
+                                                       Operation operation) {
+  let_next_prepare();
+  wait_for_previous();
+  const int pack = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
+  if (pack >= packs) return;
+  const std::int64_t row = blockIdx.x, column = std::int64_t{pack} * kCount;
+  const auto left = *reinterpret_cast<const Pack<A, kCount>*>(a.data + row * a.stride + column);
+  const auto right = *reinterpret_cast<const Pack<B, kCount>*>(b.data + row * b.stride + column);
+  Pack<Out, kCount> result;
 #pragma unroll
-    for (int c = 0; c < kCount; ++c) {
-      result.values[c] =
-          store_float<Out>(operation(load_float(left.values[c]), load_float(right.values[c])));
-    }
-    *reinterpret_cast<Pack<Out, kCount>*>(out.data + row * out.stride + column) = result;
+  for (int c = 0; c < kCount; ++c) {
+    result.values[c] =
+        store_float<Out>(operation(load_float(left.values[c]), load_float(right.values[c])));
   }
+  *reinterpret_cast<Pack<Out, kCount>*>(out.data + row * out.stride + column) = result;
 }
 
+template <bool kFast>
 struct SiluMul {
   __device__ float operator()(float gate, float up) const {
-    return activated(Activation::silu, gate) * up;
+    return activated<kFast>(Activation::silu, gate) * up;
   }
 };
+template <bool kFast>
 struct Activate {
   Activation activation;
-  __device__ float operator()(float x, float) const { return activated(activation, x); }
+  __device__ float operator()(float x, float) const { return activated<kFast>(activation, x); }
 };
 struct Add {
   __device__ float operator()(float x, float y) const { return x + y; }
@@ -97,19 +102,16 @@ Status zip(Context& context, ConstTensorView a, ConstTensorView b, TensorView ou
            Operation operation) {
   constexpr int kCount = static_cast<int>(16 / std::max({sizeof(A), sizeof(B), sizeof(Out)}));
   const auto launch = [&](auto kernel, int count) {
-    const std::int64_t packs = out.shape.elements() / count;
-    const auto blocks =
-        static_cast<unsigned>(std::min((packs + kThreads - 1) / kThreads, kMostBlocks));
-    kernel<<<blocks, kThreads, 0, stream_of(context)>>>(
-        rows_of<A>(a), rows_of<B>(b), rows_of<Out>(out), out.shape[1] / count, packs, operation);
+    const std::int64_t packs = out.shape[1] / count;
+    const dim3 grid(static_cast<unsigned>(out.rows()),
+                    static_cast<unsigned>((packs + kThreads - 1) / kThreads));
+    return launch_early(context, "element-wise operation", kernel, grid, kThreads, 0, rows_of<A>(a),
+                        rows_of<B>(b), rows_of<Out>(out), static_cast<int>(packs), operation);
   };
   if (takes_packs(a, kCount) && takes_packs(b, kCount) && takes_packs(out, kCount)) {
-    launch(zip_kernel<kCount, A, B, Out, Operation>, kCount);
-  } else {
-    launch(zip_kernel<1, A, B, Out, Operation>, 1);
+    return launch(zip_kernel<kCount, A, B, Out, Operation>, kCount);
   }
-  FOVEA_LAUNCH_CHECK("element-wise operation");
-  return {};
+  return launch(zip_kernel<1, A, B, Out, Operation>, 1);
 }
 
 __global__ __launch_bounds__(kThreads) void softmax_kernel(float* x, std::int64_t stride,
@@ -168,7 +170,7 @@ Status silu_mul_cuda(Context& context, ConstTensorView gate, ConstTensorView up,
   if (gate.shape.elements() == 0) return {};
   return with_float_type(gate.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    return zip<T, T, T>(context, gate, up, out, SiluMul{});
+    return zip<T, T, T>(context, gate, up, out, SiluMul<sizeof(T) == 2>{});
   });
 }
 
@@ -177,7 +179,7 @@ Status activate_cuda(Context& context, TensorView x, Activation activation) {
   if (x.shape.elements() == 0 || activation == Activation::none) return {};
   return with_float_type(x.dtype, [&](auto type) {
     using T = typename decltype(type)::type;
-    return zip<T, T, T>(context, x, x, x, Activate{activation});
+    return zip<T, T, T>(context, x, x, x, Activate<sizeof(T) == 2>{activation});
   });
 }
 

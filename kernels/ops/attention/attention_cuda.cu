@@ -31,14 +31,17 @@ bool reads_whole(const KvView& kv) {
 
 Kernel choose(const AttentionArgs& args, std::size_t s) {
   const KvView& kv = args.kv[s];
-  if (!reads_whole(kv)) return Kernel::exact;
+  const std::int32_t shift = page_shift(kv);
+  if (!reads_whole(kv) || shift < 0) return Kernel::exact;
   const std::int64_t rows = args.row_offsets[s + 1] - args.row_offsets[s];
   if (rows * (args.query.shape[1] / kv.kv_heads) <= kMostDecodeLanes) return Kernel::decode;
   const bool one_type =
       kv.dtype != DType::f32 && args.query.dtype == kv.dtype && args.out.dtype == kv.dtype;
   const bool whole = aligned(args.query.data) && multiple_of_eight(args.query.row_stride) &&
                      aligned(args.out.data) && multiple_of_eight(args.out.row_stride);
-  return one_type && whole && tensor_attention_fits(kv.head_dim) ? Kernel::tensor : Kernel::exact;
+  return one_type && whole && shift >= kTilePageShift && tensor_attention_fits(kv.head_dim)
+             ? Kernel::tensor
+             : Kernel::exact;
 }
 
 CudaSequence describe(const AttentionArgs& args, std::size_t s) {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/attention/attention_launch.cuh"
 
@@ -14,8 +15,61 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kWarps = 4, kThreads = 32 * kWarps;
 constexpr int kEach = 8;  // channels of one thread
+
+/// Few key-value heads leave few clusters: their blocks are larger.
+template <int kLanes>
+constexpr int kWarps = kLanes == 4 ? 8 : 4;
+template <int kLanes>
+constexpr int kThreads = 32 * kWarps<kLanes>;
+
+/// Eight elements as they lie in memory.
+template <class T>
+struct Raw {
+  uint4 words[sizeof(T) / 2];
+};
+template <class T>
+__device__ __forceinline__ Raw<T> load_raw(const T* from) {
+  Raw<T> raw;
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(T) / 2); ++i) raw.words[i] = reinterpret_cast<const uint4*>(from)[i];
+  return raw;
+}
+template <class T>
+__device__ __forceinline__ void widen(const Raw<T>& raw, float (&to)[kEach]) {
+  load8(reinterpret_cast<const T*>(&raw), to);
+}
+
+/// Keys and values of the tokens that a team takes at a time.
+template <class T, int kTokens>
+struct Tokens {
+  Raw<T> keys[kTokens], values[kTokens];
+};
+
+/// Tokens first, first + step, ...; from `end` on the last one again, which is read in vain but without
+/// a branch: all loads are under way at once.
+template <class T, int kTokens>
+__device__ __forceinline__ Tokens<T, kTokens> load_tokens(const CudaSequence& sequence, std::int64_t key_offset,
+                                                          std::int64_t value_offset, int first, int step, int end) {
+  const std::uint32_t mask = (std::uint32_t{1} << sequence.page_shift) - 1;
+  const T* keys[kTokens];
+  const T* values[kTokens];
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) {
+    const auto token = static_cast<std::uint32_t>(min(first + t * step, end - 1));
+    const std::uint32_t page = token >> sequence.page_shift, slot = token & mask;
+    keys[t] = reinterpret_cast<const T*>(sequence.key_pages[page]) + key_offset + slot * sequence.key_token_stride;
+    values[t] =
+        reinterpret_cast<const T*>(sequence.value_pages[page]) + value_offset + slot * sequence.value_token_stride;
+  }
+  Tokens<T, kTokens> tokens;
+#pragma unroll
+  for (int t = 0; t < kTokens; ++t) {
+    tokens.keys[t] = load_raw(keys[t]);
+    tokens.values[t] = load_raw(values[t]);
+  }
+  return tokens;
+}
 
 /// What is left of one lane's share: sums not yet normalised, their maximum and total.
 template <int kTeam>
@@ -32,13 +86,15 @@ __device__ __forceinline__ float team_sum(float value) {
   return value;
 }
 
-/// A team of kTeam threads reads whole tokens, eight channels a thread; a block has kThreads / kTeam
-/// teams, which take turns. Block x of a cluster has the keys [x, x + 1) * share.
+/// A team of kTeam threads reads whole tokens, eight channels a thread; the teams of a block take
+/// turns. Block x of a cluster has the keys [x, x + 1) * share.
 template <class T, int kTeam, int kLanes>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads<kLanes>)
     decode_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
-  constexpr int kTeams = kThreads / kTeam;
-  constexpr int kTokens = kLanes > 4 ? 2 : 4;  // of a team at a time
+  constexpr int kTeams = kThreads<kLanes> / kTeam;
+  constexpr int kTokens = kLanes > 1 || sizeof(T) == 4 ? 2 : 4;  // of a team at a time
+  let_next_prepare();
+  wait_for_previous();
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int group = launch.heads / launch.kv_heads;
   const int kv_head = blockIdx.y % launch.kv_heads;
@@ -70,21 +126,24 @@ __global__ void __launch_bounds__(kThreads)
     total[l] = 0.0f;
   }
 
-  const std::int64_t key_offset = kv_head * sequence.key_head_stride + channel;
-  const std::int64_t value_offset = kv_head * sequence.value_head_stride + channel;
-  for (int first = begin; first < end; first += kTokens * kTeams) {
-    float key[kTokens][kEach] = {}, value[kTokens][kEach] = {}, bias[kTokens];
+  // Threads beyond the last channel read the first ones, and weigh them with a query of zeros.
+  const std::int64_t key_offset = kv_head * sequence.key_head_stride + (active ? channel : 0);
+  const std::int64_t value_offset = kv_head * sequence.value_head_stride + (active ? channel : 0);
+  constexpr int kStep = kTokens * kTeams;
+  Tokens<T, kTokens> next;
+  if (begin < end) next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, begin + team, kTeams, end);
+  for (int first = begin; first < end; first += kStep) {
+    const Tokens<T, kTokens> now = next;
+    if (first + kStep < end) {
+      next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, first + kStep + team, kTeams, end);
+    }
+    float key[kTokens][kEach], value[kTokens][kEach], bias[kTokens];
     int token[kTokens];
 #pragma unroll
     for (int t = 0; t < kTokens; ++t) {
       token[t] = first + t * kTeams + team;
-      if (token[t] < end && active) {
-        load8(token_channels<T>(sequence, sequence.key_pages, key_offset, sequence.key_token_stride, token[t]),
-              key[t]);
-        load8(token_channels<T>(sequence, sequence.value_pages, value_offset, sequence.value_token_stride,
-                                token[t]),
-              value[t]);
-      }
+      widen(now.keys[t], key[t]);
+      widen(now.values[t], value[t]);
       bias[t] = sequence.key_bias != nullptr && token[t] < end ? sequence.key_bias[token[t]] * kLog2EFloat : 0.0f;
     }
 #pragma unroll
@@ -116,7 +175,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 
   // Teams of a warp, then warps, then blocks of the cluster.
-  __shared__ Share<kTeam> of_warps[kWarps][kLanes];
+  __shared__ Share<kTeam> of_warps[kWarps<kLanes>][kLanes];
   __shared__ Share<kTeam> of_block[kLanes];
   const int warp = threadIdx.x / 32;
 #pragma unroll
@@ -144,13 +203,13 @@ __global__ void __launch_bounds__(kThreads)
     }
   }
   __syncthreads();
-  for (int i = threadIdx.x; i < lanes * launch.head_dim; i += kThreads) {
+  for (int i = threadIdx.x; i < lanes * launch.head_dim; i += kThreads<kLanes>) {
     const int l = i / launch.head_dim, c = i % launch.head_dim;
     float highest = -INFINITY;
-    for (int w = 0; w < kWarps; ++w) highest = fmaxf(highest, of_warps[w][l].maximum);
+    for (int w = 0; w < kWarps<kLanes>; ++w) highest = fmaxf(highest, of_warps[w][l].maximum);
     const float shift = highest == -INFINITY ? 0.0f : highest;
     float sum = 0.0f, mass = 0.0f;
-    for (int w = 0; w < kWarps; ++w) {
+    for (int w = 0; w < kWarps<kLanes>; ++w) {
       const float weight = exp2f(of_warps[w][l].maximum - shift);
       sum = fmaf(of_warps[w][l].sums[c], weight, sum);
       mass = fmaf(of_warps[w][l].total, weight, mass);
@@ -173,7 +232,8 @@ __global__ void __launch_bounds__(kThreads)
   const auto share_of = [&](int, int l) { return &of_block[l]; };
 #endif
   // Blocks of the cluster take channels in turn, so that none has to finish them all.
-  for (int i = blockIdx.x * kThreads + threadIdx.x; i < lanes * launch.head_dim; i += gridDim.x * kThreads) {
+  for (int i = blockIdx.x * kThreads<kLanes> + threadIdx.x; i < lanes * launch.head_dim;
+       i += gridDim.x * kThreads<kLanes>) {
     const int l = i / launch.head_dim, c = i % launch.head_dim;
     float highest = -INFINITY;
     for (int b = 0; b < blocks; ++b) highest = fmaxf(highest, share_of(b, l)->maximum);
@@ -214,14 +274,16 @@ Status launch_lanes(const AttentionLaunch& launch, int multiprocessors, bool clu
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(size), static_cast<unsigned>(parts),
                         static_cast<unsigned>(launch.sequences));
-  config.blockDim = dim3(kThreads);
+  config.blockDim = dim3(kThreads<kLanes>);
   config.stream = stream;
-  cudaLaunchAttribute attribute{};
-  attribute.id = cudaLaunchAttributeClusterDimension;
-  attribute.val.clusterDim.x = static_cast<unsigned>(size);
-  attribute.val.clusterDim.y = attribute.val.clusterDim.z = 1;
-  config.attrs = &attribute;
-  config.numAttrs = clusters ? 1 : 0;
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = static_cast<unsigned>(size);
+  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
+  config.attrs = attributes;
+  config.numAttrs = clusters ? 2 : 1;
   FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config, decode_attention_kernel<T, kTeam, kLanes>, launch));
   return {};
 }

@@ -47,11 +47,14 @@ Status launch_exact_attention(const AttentionLaunch& launch, DType kv_type, cuda
 inline constexpr std::int32_t kMostExactChannels = 256;
 Error too_many_channels(std::int64_t channels);
 
-/// Query, keys, values and out of one 16-bit type, with as many channels as it has code for.
+/// Query, keys, values and out of one 16-bit type, with as many channels as it has code for; page_shift
+/// of every sequence at least kTilePageShift.
+inline constexpr std::int32_t kTilePageShift = 6;
 bool tensor_attention_fits(std::int32_t head_dim);
 Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream);
 
 /// Few lanes (row, head within a kv head) a sequence: the keys are split over the blocks of a cluster.
+/// page_shift of every sequence at least 0.
 inline constexpr std::int32_t kMostDecodeLanes = 16;
 Status launch_decode_attention(const AttentionLaunch& launch, DType kv_type, int multiprocessors,
                                bool clusters, cudaStream_t stream);

@@ -35,6 +35,7 @@ struct ScoreLaunch {
   CudaSequence keys;
   float scale;  // times log2(e)
   std::int32_t rows, column_count, heads, kv_heads, head_dim;
+  bool whole;  // eight channels can be read at a time
   float* out;
   std::int64_t out_head_stride, out_row_stride;
 };
@@ -60,25 +61,63 @@ __device__ __forceinline__ float combine(float a, float b) {
   return kReduceRows == Reduction::max ? fmaxf(a, b) : a + b;
 }
 
+/// First channel of a column's key.
+template <class T>
+__device__ __forceinline__ const T* column_key(const ScoreLaunch& launch, int kv_head, int place) {
+  return token_channels<T>(launch.keys, launch.keys.key_pages, kv_head * launch.keys.key_head_stride,
+                           launch.keys.key_token_stride, index_at(launch.columns, place));
+}
+
+__device__ __forceinline__ void store8(const float (&from)[8], float* to) {
+  *reinterpret_cast<float4*>(to) = make_float4(from[0], from[1], from[2], from[3]);
+  *reinterpret_cast<float4*>(to + 4) = make_float4(from[4], from[5], from[6], from[7]);
+}
+
+/// What lies beyond the last column is not used: the last one stands in for it.
 template <class T>
 __device__ void load_keys(const ScoreLaunch& launch, int kv_head, int first, float* to) {
   const int channels = launch.head_dim, stride = padded_channels(channels);
-  for (int j = threadIdx.x / 32; j < kColumns; j += kThreads / 32) {
-    const T* from = nullptr;
-    if (first + j < launch.column_count) {
-      from = token_channels<T>(launch.keys, launch.keys.key_pages, kv_head * launch.keys.key_head_stride,
-                               launch.keys.key_token_stride, index_at(launch.columns, first + j));
+  const int last = launch.column_count - 1;
+  if (launch.whole) {
+    const int pieces = channels / 8;
+#pragma unroll 4
+    for (int i = threadIdx.x; i < kColumns * pieces; i += kThreads) {
+      const int j = i / pieces, piece = i - j * pieces;
+      float values[8];
+      load8(column_key<T>(launch, kv_head, min(first + j, last)) + 8 * piece, values);
+      store8(values, to + j * stride + 8 * piece);
     }
+    return;
+  }
+  for (int j = threadIdx.x / 32; j < kColumns; j += kThreads / 32) {
+    const T* const from = column_key<T>(launch, kv_head, min(first + j, last));
     for (int c = threadIdx.x % 32; c < stride; c += 32) {
-      to[j * stride + c] = from != nullptr && c < channels ? load_float(from[c]) : 0.0f;
+      to[j * stride + c] = c < channels ? load_float(from[c]) : 0.0f;
     }
   }
 }
 
 __device__ void load_rows(const ScoreLaunch& launch, int head, int first, float* to) {
   const int channels = launch.head_dim, stride = padded_channels(channels);
-  for (int r = threadIdx.x / 32; r < min(kRows, launch.rows - first); r += kThreads / 32) {
-    const std::int64_t from = (first + r) * launch.query_stride + std::int64_t{head} * channels;
+  const int count = min(kRows, launch.rows - first);
+  const std::int64_t start = first * launch.query_stride + std::int64_t{head} * channels;
+  if (launch.whole && launch.query_type != DType::f32) {
+    const int pieces = channels / 8;
+    for (int i = threadIdx.x; i < count * pieces; i += kThreads) {
+      const int r = i / pieces, piece = i - r * pieces;
+      const std::int64_t at = start + r * launch.query_stride + 8 * piece;
+      float values[8];
+      if (launch.query_type == DType::bf16) {
+        load8(reinterpret_cast<const __nv_bfloat16*>(launch.query) + at, values);
+      } else {
+        load8(reinterpret_cast<const __half*>(launch.query) + at, values);
+      }
+      store8(values, to + r * stride + 8 * piece);
+    }
+    return;
+  }
+  for (int r = threadIdx.x / 32; r < count; r += kThreads / 32) {
+    const std::int64_t from = start + r * launch.query_stride;
     for (int c = threadIdx.x % 32; c < stride; c += 32) {
       to[r * stride + c] = c < channels ? load_any(launch.query, launch.query_type, from + c) : 0.0f;
     }
@@ -280,6 +319,10 @@ Result<ScoreLaunch> describe(Context& context, const ScoreArgs& args) {
   launch.heads = static_cast<std::int32_t>(args.query.shape[1]);
   launch.kv_heads = args.kv.kv_heads;
   launch.head_dim = static_cast<std::int32_t>(args.query.shape[2]);
+  const auto multiple_of_eight = [](std::int64_t value) { return value % 8 == 0; };
+  launch.whole = multiple_of_eight(launch.head_dim) && multiple_of_eight(args.kv.key_head_stride) &&
+                 multiple_of_eight(args.kv.key_token_stride) && multiple_of_eight(args.query.row_stride) &&
+                 reinterpret_cast<std::uintptr_t>(args.query.data) % 16 == 0;
   return launch;
 }
 

@@ -1,7 +1,8 @@
 // Attention on the tensor cores, 16-bit in and out and float32 inside: a block of four warps takes 64
-// rows of one head and walks over the keys, 64 at a time; values arrive while the logits are
-// computed, the next keys while the values are summed up.
+// rows of one head and walks over the keys, 64 at a time; the next keys and values arrive while these
+// are worked on.
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/attention/attention_launch.cuh"
@@ -18,19 +19,37 @@ template <int kChannels>
 constexpr int kStride = kChannels + 8;
 
 template <int kChannels>
-constexpr std::size_t kSharedBytes = std::size_t{2} * kStride<kChannels> * (kRows + 2 * kKeys);
+constexpr int kTile = kKeys * kStride<kChannels>;  // elements of 64 keys or values
+template <int kChannels>
+constexpr std::size_t kSharedBytes = std::size_t{2} * (kRows * kStride<kChannels> + 4 * kTile<kChannels>);
 
-/// Tokens [first, first + kKeys) of one kv head; zeros from `limit` on.
+static_assert(kKeys == 1 << kTilePageShift, "a tile lies within one page");
+
+/// The keys (or values) of one kv head.
+struct Side {
+  const std::byte* const* pages;
+  std::int64_t head_offset, token_stride;
+};
+
+/// Where tokens [first, first + kKeys) begin.
+template <class T>
+__device__ __forceinline__ const T* locate(const CudaSequence& sequence, const Side& side, int first) {
+  const auto token = static_cast<std::uint32_t>(first);
+  const std::uint32_t slot = token & ((std::uint32_t{1} << sequence.page_shift) - 1);
+  return reinterpret_cast<const T*>(side.pages[token >> sequence.page_shift]) + side.head_offset +
+         slot * side.token_stride;
+}
+
+/// kKeys tokens, of which `count` are there; zeros for the others.
 template <class T, int kChannels>
-__device__ __forceinline__ void fetch_tokens(const CudaSequence& sequence, const std::byte* const* pages,
-                                             std::int64_t head_offset, std::int64_t token_stride, int first,
-                                             int limit, T* to) {
+__device__ __forceinline__ void fetch_tokens(const T* from, std::int64_t token_stride, int count, T* to) {
   constexpr int kPieces = kChannels / 8;
-  for (int i = threadIdx.x; i < kKeys * kPieces; i += kThreads) {
-    const int key = i / kPieces, piece = i % kPieces;
-    const int token = min(first + key, limit - 1);
-    const T* from = token_channels<T>(sequence, pages, head_offset, token_stride, token) + 8 * piece;
-    copy_async_16(shared_address(to + key * kStride<kChannels> + 8 * piece), from, first + key < limit);
+  const int last = count - 1;
+#pragma unroll
+  for (int n = 0; n < kKeys * kPieces / kThreads; ++n) {
+    const int i = n * kThreads + threadIdx.x, key = i / kPieces, piece = i % kPieces;
+    copy_async_16(shared_address(to + key * kStride<kChannels> + 8 * piece),
+                  from + min(key, last) * token_stride + 8 * piece, key <= last);
   }
 }
 
@@ -61,6 +80,8 @@ __device__ __forceinline__ float sum_of_quad(float value) {
 template <class T, int kChannels>
 __global__ void __launch_bounds__(kThreads)
     tensor_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
+  let_next_prepare();
+  wait_for_previous();
   constexpr int kStep = kStride<kChannels>;
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int head = blockIdx.y, kv_head = head / (launch.heads / launch.kv_heads);
@@ -70,14 +91,13 @@ __global__ void __launch_bounds__(kThreads)
 
   extern __shared__ uint4 shared16[];
   T* const query = reinterpret_cast<T*>(shared16);
-  T* const keys = query + kRows * kStep;
-  T* const values = keys + kKeys * kStep;
+  T* const tiles = query + kRows * kStep;  // keys and values, twice
 
   const int length = *sequence.length;
   const int last_row = min(first_row + kRows, sequence.rows) - 1;
   const int limit = visible_keys(launch, sequence, length, last_row);
-  const std::int64_t key_offset = kv_head * sequence.key_head_stride;
-  const std::int64_t value_offset = kv_head * sequence.value_head_stride;
+  const Side key_side{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride};
+  const Side value_side{sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride};
 
   int row[2], seen[2];
   float maximum[2] = {-INFINITY, -INFINITY}, total[2] = {0.0f, 0.0f};
@@ -87,21 +107,43 @@ __global__ void __launch_bounds__(kThreads)
   }
   float sums[kChannels / 8][4] = {};
 
+  const T* next_keys = nullptr;
+  const T* next_values = nullptr;
   if (limit > 0) {
+    next_keys = locate<T>(sequence, key_side, 0);
+    next_values = locate<T>(sequence, value_side, 0);
     fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
-    fetch_tokens<T, kChannels>(sequence, sequence.key_pages, key_offset, sequence.key_token_stride, 0, limit, keys);
+    fetch_tokens<T, kChannels>(next_keys, key_side.token_stride, limit, tiles);
+    fetch_tokens<T, kChannels>(next_values, value_side.token_stride, limit, tiles + kTile<kChannels>);
     commit_copies();
+    if (limit > kKeys) {
+      next_keys = locate<T>(sequence, key_side, kKeys);
+      next_values = locate<T>(sequence, value_side, kKeys);
+    }
   }
   std::uint32_t q[kChannels / 16][4];
   // Keys that even the first row of the block sees need no mask.
   const int clear = min(limit, visible_keys(launch, sequence, length, first_row));
+  // Exponents are logits times a factor, which the maximum may be taken before only if it is above 0.
+  const bool plain = sequence.key_bias == nullptr && launch.scale > 0.0f;
+  const float factor = plain ? launch.scale : 1.0f;
 
-  for (int first = 0; first < limit; first += kKeys) {
+  for (int first = 0, side = 0; first < limit; first += kKeys, side ^= 1) {
+    const T* const keys = tiles + 2 * side * kTile<kChannels>;
+    const T* const values = keys + kTile<kChannels>;
     wait_copies<0>();
-    __syncthreads();  // keys are there, and nobody reads the last values any more
-    fetch_tokens<T, kChannels>(sequence, sequence.value_pages, value_offset, sequence.value_token_stride, first,
-                               limit, values);
-    commit_copies();
+    __syncthreads();  // this tile is there, and nobody reads the one before any more
+    if (first + kKeys < limit) {
+      T* const to = tiles + 2 * (side ^ 1) * kTile<kChannels>;
+      const int count = limit - first - kKeys;
+      fetch_tokens<T, kChannels>(next_keys, key_side.token_stride, count, to);
+      fetch_tokens<T, kChannels>(next_values, value_side.token_stride, count, to + kTile<kChannels>);
+      commit_copies();
+      if (first + 2 * kKeys < limit) {
+        next_keys = locate<T>(sequence, key_side, first + 2 * kKeys);
+        next_values = locate<T>(sequence, value_side, first + 2 * kKeys);
+      }
+    }
     if (first == 0) {
 #pragma unroll
       for (int k = 0; k < kChannels / 16; ++k) {
@@ -124,53 +166,58 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
 
-    const bool masked = first + kKeys > clear;
-    float highest[2] = {maximum[0], maximum[1]};
+    if (!plain) {
 #pragma unroll
-    for (int n = 0; n < kKeys / 8; ++n) {
+      for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        const int token = first + 8 * n + 2 * (lane % 4) + e % 2;
-        float value = logit[n][e] * launch.scale;
-        if (sequence.key_bias != nullptr && token < limit) {
-          value = fmaf(logit[n][e], launch.scale, sequence.key_bias[token] * kLog2EFloat);
+        for (int e = 0; e < 4; ++e) {
+          const int token = first + 8 * n + 2 * (lane % 4) + e % 2;
+          const bool biased = sequence.key_bias != nullptr && token < limit;
+          logit[n][e] = fmaf(logit[n][e], launch.scale, biased ? sequence.key_bias[token] * kLog2EFloat : 0.0f);
         }
-        if (masked && token >= seen[e / 2]) value = -INFINITY;
-        logit[n][e] = value;
-        highest[e / 2] = fmaxf(highest[e / 2], value);
+      }
+    }
+    if (first + kKeys > clear) {
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          if (first + 8 * n + 2 * (lane % 4) + e % 2 >= seen[e / 2]) logit[n][e] = -INFINITY;
+        }
       }
     }
     float shift[2], fade[2], sum[2] = {0.0f, 0.0f};
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
-      highest[i] = max_of_quad(highest[i]);
-      shift[i] = highest[i] == -INFINITY ? 0.0f : highest[i];
+      float highest = logit[0][2 * i];
+#pragma unroll
+      for (int n = 0; n < kKeys / 8; ++n) {
+        highest = fmaxf(highest, fmaxf(logit[n][2 * i], logit[n][2 * i + 1]));
+      }
+      highest = fmaxf(maximum[i], max_of_quad(highest) * factor);
+      shift[i] = highest == -INFINITY ? 0.0f : highest;
       fade[i] = fast_exp2(maximum[i] - shift[i]);
-      maximum[i] = highest[i];
+      maximum[i] = highest;
     }
 #pragma unroll
     for (int n = 0; n < kKeys / 8; ++n) {
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
-        logit[n][e] = fast_exp2(logit[n][e] - shift[e / 2]);
+        logit[n][e] = fast_exp2(fmaf(logit[n][e], factor, -shift[e / 2]));
         sum[e / 2] += logit[n][e];
       }
     }
 #pragma unroll
     for (int i = 0; i < 2; ++i) total[i] = fmaf(total[i], fade[i], sum[i]);
+    // Once the maximum has settled, which it soon does, nothing fades any more.
+    if (__any_sync(0xFFFFFFFFu, fade[0] != 1.0f || fade[1] != 1.0f)) {
 #pragma unroll
-    for (int n = 0; n < kChannels / 8; ++n) {
+      for (int n = 0; n < kChannels / 8; ++n) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) sums[n][e] *= fade[e / 2];
+        for (int e = 0; e < 4; ++e) sums[n][e] *= fade[e / 2];
+      }
     }
 
-    wait_copies<0>();
-    __syncthreads();  // values are there, and nobody reads these keys any more
-    if (first + kKeys < limit) {
-      fetch_tokens<T, kChannels>(sequence, sequence.key_pages, key_offset, sequence.key_token_stride,
-                                 first + kKeys, limit, keys);
-      commit_copies();
-    }
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) {
       const std::uint32_t p[4] = {
@@ -213,9 +260,8 @@ Status launch_channels(const AttentionLaunch& launch, cudaStream_t stream) {
                                         cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)));
   const dim3 grid(static_cast<unsigned>((launch.most_rows + kRows - 1) / kRows),
                   static_cast<unsigned>(launch.heads), static_cast<unsigned>(launch.sequences));
-  tensor_attention_kernel<T, kChannels><<<grid, kThreads, bytes, stream>>>(launch);
-  FOVEA_LAUNCH_CHECK("tensor attention");
-  return {};
+  return launch_early(stream, "tensor attention", tensor_attention_kernel<T, kChannels>, grid, kThreads, bytes,
+                      launch);
 }
 
 template <class T>

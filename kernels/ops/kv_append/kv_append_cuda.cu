@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
@@ -25,33 +26,43 @@ struct Source {
   std::int64_t stride;
 };
 
-/// A row's numbers, spread over its heads.
+/// Numbers of a row that one access takes.
 template <class From, class To>
+constexpr int kPack = static_cast<int>(16 / std::max(sizeof(From), sizeof(To)));
+
+/// A row's numbers, spread over its heads, in packs of kCount; this thread takes every `step`th.
+template <int kCount, class From, class To>
 __device__ void write_row(const From* from, To* page, int slot, int page_tokens, int head_dim,
-                          int width) {
-  for (int i = threadIdx.x; i < width; i += kThreads) {
+                          int width, int first, int step) {
+  for (int i = first * kCount; i < width; i += step * kCount) {
     const int head = i / head_dim, channel = i - head * head_dim;
-    page[(static_cast<std::int64_t>(head) * page_tokens + slot) * head_dim + channel] =
-        store_float<To>(load_float(from[i]));
+    const auto read = *reinterpret_cast<const Pack<From, kCount>*>(from + i);
+    Pack<To, kCount> written;
+#pragma unroll
+    for (int c = 0; c < kCount; ++c) {
+      written.values[c] = store_float<To>(load_float(read.values[c]));
+    }
+    *reinterpret_cast<Pack<To, kCount>*>(
+        page + (static_cast<std::int64_t>(head) * page_tokens + slot) * head_dim + channel) =
+        written;
   }
 }
 
-template <class From, class To>
+template <int kCount, class From, class To>
 __global__ __launch_bounds__(kThreads) void append_kernel(Source<From> keys, Source<From> values,
-                                                          Pages pages, int page_count,
-                                                          KvTable table, int length, int tokens,
-                                                          int head_dim, int width) {
+                                                          const __grid_constant__ Pages pages,
+                                                          int page_count, KvTable table, int length,
+                                                          int tokens, int head_dim, int width) {
+  let_next_prepare();
+  wait_for_previous();
   const int token = blockIdx.x;
   const int first_page = length / table.page_tokens;
   const int page = (length + token) / table.page_tokens - first_page;
   const int slot = (length + token) % table.page_tokens;
-  if (blockIdx.y == 0) {
-    write_row(keys.data + token * keys.stride, reinterpret_cast<To*>(pages.keys[page]), slot,
-              table.page_tokens, head_dim, width);
-  } else {
-    write_row(values.data + token * values.stride, reinterpret_cast<To*>(pages.values[page]), slot,
-              table.page_tokens, head_dim, width);
-  }
+  const Source<From>& source = blockIdx.y == 0 ? keys : values;
+  std::byte* const target = blockIdx.y == 0 ? pages.keys[page] : pages.values[page];
+  write_row<kCount>(source.data + token * source.stride, reinterpret_cast<To*>(target), slot,
+                    table.page_tokens, head_dim, width, static_cast<int>(threadIdx.x), kThreads);
   if (token != 0 || blockIdx.y != 0) return;
   for (int i = threadIdx.x; i < page_count; i += kThreads) {
     table.key_pages[first_page + i] = pages.keys[i];
@@ -60,15 +71,20 @@ __global__ __launch_bounds__(kThreads) void append_kernel(Source<From> keys, Sou
   if (threadIdx.x == 0) *table.length = length + tokens;
 }
 
-template <class From, class To>
+/// Blocks (share of the row, keys or values).
+template <int kCount, class From, class To>
 __global__ __launch_bounds__(kThreads) void last_row_kernel(const From* key, const From* value,
                                                             KvTable table, int head_dim,
                                                             int width) {
+  let_next_prepare();
+  wait_for_previous();
   const int token = *table.length - 1;
   const int page = token / table.page_tokens, slot = token % table.page_tokens;
-  const std::byte* target = (blockIdx.x == 0 ? table.key_pages : table.value_pages)[page];
-  write_row(blockIdx.x == 0 ? key : value, reinterpret_cast<To*>(const_cast<std::byte*>(target)),
-            slot, table.page_tokens, head_dim, width);
+  const std::byte* target = (blockIdx.y == 0 ? table.key_pages : table.value_pages)[page];
+  write_row<kCount>(blockIdx.y == 0 ? key : value,
+                    reinterpret_cast<To*>(const_cast<std::byte*>(target)), slot, table.page_tokens,
+                    head_dim, width, static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x),
+                    static_cast<int>(gridDim.x * blockDim.x));
 }
 
 __global__ void increase_kernel(std::int32_t* numbers, int count, std::int32_t by) {
@@ -83,6 +99,13 @@ Status check_rows(const Context& context, ConstTensorView keys, ConstTensorView 
   return make_error(ErrorCode::usage,
                     "keys and values are [tokens, kv_heads, head_dim] of one type")
       .in_field("kv keys");
+}
+
+/// Whether rows can be read and pages written `count` numbers at a time.
+bool takes_packs(ConstTensorView rows, int count) {
+  const std::size_t bytes = dtype_size(rows.dtype) * static_cast<std::size_t>(count);
+  return rows.shape[2] % count == 0 && (rows.rows() <= 1 || rows.row_stride % count == 0) &&
+         reinterpret_cast<std::uintptr_t>(rows.data) % bytes == 0;
 }
 
 /// action(From, To) for the types of the rows and the pages.
@@ -117,14 +140,15 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
     FOVEA_CHECK(with_types(keys.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
       using From = typename decltype(from_type)::type;
       using To = typename decltype(to_type)::type;
-      append_kernel<From, To>
-          <<<dim3(static_cast<unsigned>(tokens), 2), kThreads, 0, stream_of(context)>>>(
-              Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
-              Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride},
-              pages, static_cast<int>(count), table, here_length, static_cast<int>(tokens),
-              head_dim, width);
-      FOVEA_LAUNCH_CHECK("append_rows");
-      return {};
+      constexpr int kCount = kPack<From, To>;
+      const bool packed = takes_packs(key_part, kCount) && takes_packs(value_part, kCount);
+      return launch_early(
+          context, "append_rows",
+          packed ? append_kernel<kCount, From, To> : append_kernel<1, From, To>,
+          dim3(static_cast<unsigned>(tokens), 2), kThreads, 0,
+          Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
+          Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride}, pages,
+          static_cast<int>(count), table, here_length, static_cast<int>(tokens), head_dim, width);
     }));
     done += tokens;
   }
@@ -137,11 +161,16 @@ Status write_last_row(Context& context, const KvTable& table, ConstTensorView ke
   return with_types(key.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
     using From = typename decltype(from_type)::type;
     using To = typename decltype(to_type)::type;
-    last_row_kernel<From, To><<<2, kThreads, 0, stream_of(context)>>>(
-        reinterpret_cast<const From*>(key.data), reinterpret_cast<const From*>(value.data), table,
-        static_cast<int>(key.shape[2]), static_cast<int>(key.inner_elements()));
-    FOVEA_LAUNCH_CHECK("write_last_row");
-    return {};
+    constexpr int kCount = kPack<From, To>, kShare = 64;
+    const bool packed = takes_packs(key, kCount) && takes_packs(value, kCount);
+    const auto width = static_cast<int>(key.inner_elements());
+    const int packs = width / (packed ? kCount : 1);
+    return launch_early(context, "write_last_row",
+                        packed ? last_row_kernel<kCount, From, To> : last_row_kernel<1, From, To>,
+                        dim3(static_cast<unsigned>((packs + kShare - 1) / kShare), 2), kShare, 0,
+                        reinterpret_cast<const From*>(key.data),
+                        reinterpret_cast<const From*>(value.data), table,
+                        static_cast<int>(key.shape[2]), width);
   });
 }
 

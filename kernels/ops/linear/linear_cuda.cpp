@@ -62,12 +62,20 @@ Status CudaLinear::multiply(Context& context, ConstTensorView x, TensorView y,
       y.dtype == DType::f32 || bias_.empty() ? bias_.view() : bias_typed_.view();
   Status done = cublaslt_product(context, weight_.view(), x, bias, y, accumulate);
   if (done || done.error().code != ErrorCode::unsupported || bias.empty()) return done;
-  // Not every combination of types has a product that adds the bias too.
-  FOVEA_CHECK(cublaslt_product(context, weight_.view(), x, {}, y, accumulate));
+  // Not every combination of types and sizes has a product that adds the bias too. Then it is added
+  // before the result is rounded.
+  Workspace::Scope scope(context.workspace);
+  TensorView sum = y;
+  if (y.dtype != DType::f32) {
+    FOVEA_TRY(sum, context.workspace.take(y.shape, DType::f32));
+    if (accumulate) FOVEA_CHECK(convert(context, y, sum));
+  }
+  FOVEA_CHECK(cublaslt_product(context, weight_.view(), x, {}, sum, accumulate));
   ConstTensorView row = bias_.view();
   row.shape = {1, outputs()};
   row.row_stride = outputs();
-  return add(context, row, y);
+  FOVEA_CHECK(add(context, row, sum));
+  return y.dtype == DType::f32 ? Status{} : convert(context, sum, y);
 }
 
 Status CudaLinear::apply(Context& context, ConstTensorView x, TensorView y,

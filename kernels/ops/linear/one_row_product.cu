@@ -4,15 +4,15 @@
 #include <cstdint>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/vector.cuh"
 #include "kernels/ops/linear/linear_cuda.h"
 
 namespace fovea {
 namespace {
 
 constexpr int kWarps = 8;
-constexpr int kRows = 2;   // outputs a warp makes at once: they share the reads of x
-constexpr int kLoads = 4;  // 16-byte loads in flight for each of them
 constexpr std::int64_t kMostRowBytes = 48 * 1024;
 
 /// Weights are read once in a step: they need not displace what is read again.
@@ -35,36 +35,47 @@ __device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum) 
   return sum;
 }
 
-template <class W, class Y>
+/// A warp makes kRows outputs at once, which share the reads of x, with kLoads loads of 16 bytes in
+/// flight for each.
+template <int kRows, int kLoads, class W, class Y>
 __global__ __launch_bounds__(kWarps * 32) void one_row_kernel(const uint4* weight, const uint4* x,
                                                               const float* bias, Y* y, int chunks,
                                                               int outputs, bool accumulate) {
   extern __shared__ uint4 row[];
-  for (int i = threadIdx.x; i < chunks; i += kWarps * 32) row[i] = x[i];
-  __syncthreads();
   const int lane = threadIdx.x % 32;
   const int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRows;
-  if (first >= outputs) return;
   const uint4* from[kRows];
 #pragma unroll
   for (int r = 0; r < kRows; ++r) {
     from[r] = weight + static_cast<std::int64_t>(min(first + r, outputs - 1)) * chunks;
   }
-  float sums[kRows] = {};
-  int i = lane;
-  for (; i + (kLoads - 1) * 32 < chunks; i += kLoads * 32) {
-    uint4 loaded[kRows][kLoads];
+  // The first weights are on their way before the row that they multiply is there.
+  uint4 loaded[kRows][kLoads];
+  const auto load_part = [&](int start) {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
 #pragma unroll
-      for (int l = 0; l < kLoads; ++l) loaded[r][l] = load_once(from[r] + i + l * 32);
+      for (int l = 0; l < kLoads; ++l) loaded[r][l] = load_once(from[r] + start + l * 32);
     }
+  };
+  int i = lane;
+  const auto whole = [&] { return i + (kLoads - 1) * 32 < chunks; };
+  if (whole()) load_part(i);
+  let_next_prepare();
+  wait_for_previous();
+  for (int c = threadIdx.x; c < chunks; c += kWarps * 32) row[c] = x[c];
+  __syncthreads();
+  if (first >= outputs) return;
+  float sums[kRows] = {};
+  while (whole()) {
 #pragma unroll
     for (int l = 0; l < kLoads; ++l) {
       const uint4 part = row[i + l * 32];
 #pragma unroll
       for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(loaded[r][l], part, sums[r]);
     }
+    i += kLoads * 32;
+    if (whole()) load_part(i);
   }
   for (; i < chunks; i += 32) {
     const uint4 part = row[i];
@@ -72,22 +83,15 @@ __global__ __launch_bounds__(kWarps * 32) void one_row_kernel(const uint4* weigh
     for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(load_once(from[r] + i), part, sums[r]);
   }
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-    for (int offset = 16; offset > 0; offset /= 2) {
-      sums[r] += __shfl_xor_sync(0xffffffffu, sums[r], offset);
-    }
-  }
+  for (int r = 0; r < kRows; ++r) sums[r] = sum_of_warp(sums[r]);
   if (lane < kRows && first + lane < outputs) {
     const int output = first + lane;
-    float sum = lane == 0 ? sums[0] : sums[1];
+    float sum = lane == 0 ? sums[0] : sums[kRows - 1];
     if (bias != nullptr) sum += bias[output];
     if (accumulate) sum += load_float(y[output]);
     y[output] = store_float<Y>(sum);
   }
 }
-static_assert(kRows == 2, "the kernel's end picks one of two sums");
-
 }  // namespace
 
 Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTensorView x,
@@ -98,18 +102,18 @@ Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTens
   if (!aligned || row_bytes > kMostRowBytes || weight.shape[0] > (1 << 30)) return false;
   const auto outputs = static_cast<int>(weight.shape[0]);
   const auto chunks = static_cast<int>(row_bytes / 16);
-  constexpr int kPerBlock = kWarps * kRows;
-  const int blocks = (outputs + kPerBlock - 1) / kPerBlock;
+  // Two outputs a warp halve the reads of x, but few outputs then leave half of the card idle.
+  const bool few = outputs < 8192;
+  const int per_block = few ? kWarps : 2 * kWarps;
+  const int blocks = (outputs + per_block - 1) / per_block;
   FOVEA_CHECK(with_float_type(weight.dtype, [&](auto weight_type) {
     return with_float_type(y.dtype, [&](auto y_type) -> Status {
       using W = typename decltype(weight_type)::type;
       using Y = typename decltype(y_type)::type;
-      one_row_kernel<W, Y>
-          <<<blocks, kWarps * 32, static_cast<std::size_t>(row_bytes), stream_of(context)>>>(
-              weight.as<uint4>(), x.as<uint4>(), bias, reinterpret_cast<Y*>(y.data), chunks,
-              outputs, accumulate);
-      FOVEA_LAUNCH_CHECK("one_row_product");
-      return {};
+      return launch_early(
+          context, "one_row_product", few ? one_row_kernel<1, 8, W, Y> : one_row_kernel<2, 4, W, Y>,
+          blocks, kWarps * 32, static_cast<std::size_t>(row_bytes), weight.as<uint4>(),
+          x.as<uint4>(), bias, reinterpret_cast<Y*>(y.data), chunks, outputs, accumulate);
     });
   }));
   return true;

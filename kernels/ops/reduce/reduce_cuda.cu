@@ -8,13 +8,6 @@ namespace {
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps;
 
-template <class Number>
-__device__ __forceinline__ Number sum_of_warp(Number value) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, step);
-  return value;
-}
-
 /// A block has 32 tokens of one head: their columns by lanes, then their rows by warps.
 __global__ void __launch_bounds__(kThreads)
     affinity_kernel(const float* tile, std::int64_t head_stride, int n, float* out, std::int64_t out_stride) {
@@ -83,11 +76,25 @@ __global__ void __launch_bounds__(kSelectThreads)
       if ((rank & mask) == prefix) atomicAdd(&histogram[rank >> shift & 255], 1);
     }
     __syncthreads();
-    if (threadIdx.x == 0) {
-      int byte = 255, left = wanted;
-      while (byte > 0 && histogram[byte] < left) left -= histogram[byte--];
-      shared_prefix = prefix | static_cast<std::uint32_t>(byte) << shift;
-      shared_wanted = left;
+    if (threadIdx.x < 32) {
+      // Lane l has the eight bytes that end 8 l below the highest; ranks in them and above are counted.
+      const int lane = threadIdx.x, top = 255 - 8 * lane;
+      int here = 0;
+#pragma unroll
+      for (int i = 0; i < 8; ++i) here += histogram[top - i];
+      int above = here;
+#pragma unroll
+      for (int step = 1; step < 32; step *= 2) {
+        const int other = __shfl_up_sync(0xFFFFFFFFu, above, step);
+        if (lane >= step) above += other;
+      }
+      above -= here;  // of the lanes before
+      if (above < wanted && above + here >= wanted) {
+        int byte = top, left = wanted - above;
+        while (histogram[byte] < left) left -= histogram[byte--];
+        shared_prefix = prefix | static_cast<std::uint32_t>(byte) << shift;
+        shared_wanted = left;
+      }
     }
     __syncthreads();
     prefix = shared_prefix;

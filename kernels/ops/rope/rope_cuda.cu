@@ -1,36 +1,55 @@
 #include "kernels/ops/rope/rope_cuda.h"
 
-#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
 
 namespace fovea {
 namespace {
 
-constexpr int kHeadsAtOnce = 4;
 constexpr int kMostHalf = 256;
+constexpr int kThreads = 256;
 
-/// One block a row and group of heads; threads (channel, head of the group). Angles are formed in
-/// double, where float32 would lose a digit per decade of position.
-template <class T>
-__global__ void rope_kernel(T* x, std::int64_t stride, const std::int32_t* positions, int heads,
-                            int half, double log2_ratio) {
-  const int channel = threadIdx.x;
-  const double angle = static_cast<double>(positions[blockIdx.x]) * exp2(channel * log2_ratio);
-  double sine_wide, cosine_wide;
-  sincos(angle, &sine_wide, &cosine_wide);
-  const auto sine = static_cast<float>(sine_wide), cosine = static_cast<float>(cosine_wide);
+/// Blocks (row, share of the heads). Angles are formed in double, where float32 would lose a digit
+/// per decade of position, once for all heads of the block. Pairs of packs of kCount channels.
+template <class T, int kCount>
+__global__ __launch_bounds__(kThreads) void rope_kernel(T* x, std::int64_t stride,
+                                                        const std::int32_t* positions, int heads,
+                                                        int half, double log2_ratio) {
+  __shared__ float sine[kMostHalf];
+  __shared__ float cosine[kMostHalf];
+  let_next_prepare();
+  wait_for_previous();
+  const int threads = static_cast<int>(blockDim.x);
+  for (int channel = static_cast<int>(threadIdx.x); channel < half; channel += threads) {
+    const double angle = static_cast<double>(positions[blockIdx.x]) * exp2(channel * log2_ratio);
+    double sine_wide, cosine_wide;
+    sincos(angle, &sine_wide, &cosine_wide);
+    sine[channel] = static_cast<float>(sine_wide);
+    cosine[channel] = static_cast<float>(cosine_wide);
+  }
+  __syncthreads();
   T* row = x + blockIdx.x * stride;
-  for (int head = blockIdx.y * kHeadsAtOnce + threadIdx.y; head < heads;
-       head += gridDim.y * kHeadsAtOnce) {
-    T* at = row + head * 2 * half + channel;
-    const float first = load_float(at[0]), second = load_float(at[half]);
-    at[0] = store_float<T>(fmaf(-second, sine, first * cosine));
-    at[half] = store_float<T>(fmaf(first, sine, second * cosine));
+  const int packs = half / kCount, step = threads * static_cast<int>(gridDim.y);
+  for (int i = static_cast<int>(blockIdx.y) * threads + static_cast<int>(threadIdx.x);
+       i < heads * packs; i += step) {
+    const int head = i / packs, channel = (i - head * packs) * kCount;
+    auto* low = reinterpret_cast<Pack<T, kCount>*>(row + head * 2 * half + channel);
+    auto* high = reinterpret_cast<Pack<T, kCount>*>(row + head * 2 * half + half + channel);
+    Pack<T, kCount> first = *low, second = *high;
+#pragma unroll
+    for (int c = 0; c < kCount; ++c) {
+      const float a = load_float(first.values[c]), b = load_float(second.values[c]);
+      first.values[c] = store_float<T>(fmaf(-b, sine[channel + c], a * cosine[channel + c]));
+      second.values[c] = store_float<T>(fmaf(a, sine[channel + c], b * cosine[channel + c]));
+    }
+    *low = first;
+    *high = second;
   }
 }
 
@@ -59,18 +78,20 @@ Status rope_cuda(Context& context, TensorView x, ConstTensorView positions, floa
   const auto heads = static_cast<int>(x.shape[1]);
   const auto half = static_cast<int>(x.shape[2] / 2);
   const double log2_ratio = -std::log2(static_cast<double>(theta)) / half;
-  // A single row spreads over the card; many rows fill it by themselves.
-  const auto groups =
-      static_cast<unsigned>(x.rows() < 64 ? (heads + kHeadsAtOnce - 1) / kHeadsAtOnce
-                                          : std::min(4, (heads + kHeadsAtOnce - 1) / kHeadsAtOnce));
   return with_float_type(x.dtype, [&](auto type) -> Status {
     using T = typename decltype(type)::type;
-    rope_kernel<T><<<dim3(static_cast<unsigned>(x.rows()), groups),
-                     dim3(static_cast<unsigned>(half), kHeadsAtOnce), 0, stream_of(context)>>>(
-        reinterpret_cast<T*>(x.data), x.row_stride, positions.as<std::int32_t>(), heads, half,
-        log2_ratio);
-    FOVEA_LAUNCH_CHECK("rope");
-    return {};
+    constexpr int kCount = 16 / sizeof(T);
+    const bool packed = half % kCount == 0 && (x.rows() == 1 || x.row_stride % kCount == 0) &&
+                        reinterpret_cast<std::uintptr_t>(x.data) % 16 == 0;
+    const int packs = heads * half / (packed ? kCount : 1);
+    // Few rows: each spreads over the card. Many fill it by themselves.
+    const bool few = x.rows() < 64;
+    const int threads = few ? 64 : kThreads;
+    const auto parts = static_cast<unsigned>(few ? (packs + threads - 1) / threads : 1);
+    return launch_early(context, "rope", packed ? rope_kernel<T, kCount> : rope_kernel<T, 1>,
+                        dim3(static_cast<unsigned>(x.rows()), parts), threads, 0,
+                        reinterpret_cast<T*>(x.data), x.row_stride, positions.as<std::int32_t>(),
+                        heads, half, log2_ratio);
   });
 }
 

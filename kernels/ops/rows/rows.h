@@ -21,4 +21,9 @@ Status scatter_rows(Context& context, ConstTensorView from, std::span<const std:
 /// refuse them.
 Result<std::int32_t> largest_index(Context& context, ConstTensorView values);
 
+/// The same left where the context computes, so that it can be recorded: index, i32 [1], becomes -1
+/// where the other form has an error, which is no_largest_index(). Errors: usage.
+Status largest_index(Context& context, ConstTensorView values, TensorView index);
+Error no_largest_index();
+
 }  // namespace fovea

@@ -65,6 +65,25 @@ Status scatter_rows(Context& context, ConstTensorView from, std::span<const std:
   return {};
 }
 
+namespace {
+
+/// -1: none.
+std::int32_t largest_on_host(ConstTensorView values) {
+  const std::span all(values.as<float>(), static_cast<std::size_t>(values.shape.elements()));
+  const bool usable = std::none_of(all.begin(), all.end(), [](float value) {
+    return std::isnan(value) || value == std::numeric_limits<float>::infinity();
+  });
+  const std::int32_t index = usable ? arg_max(all) : -1;
+  return index >= 0 && std::isinf(all[static_cast<std::size_t>(index)]) ? -1 : index;
+}
+
+}  // namespace
+
+Error no_largest_index() {
+  return make_error(ErrorCode::internal,
+                    "no largest number: there is none, or one is not a number or infinite");
+}
+
 Result<std::int32_t> largest_index(Context& context, ConstTensorView values) {
   FOVEA_CHECK(check_f32_shape(context, "largest_index values", values, values.shape));
   std::int32_t index = -1;
@@ -73,16 +92,25 @@ Result<std::int32_t> largest_index(Context& context, ConstTensorView values) {
     FOVEA_TRY(index, largest_index_cuda(context, values));
 #endif
   } else if (values.shape.elements() > 0) {
-    const std::span all(values.as<float>(), static_cast<std::size_t>(values.shape.elements()));
-    const bool usable = std::none_of(all.begin(), all.end(), [](float value) {
-      return std::isnan(value) || value == std::numeric_limits<float>::infinity();
-    });
-    index = usable ? arg_max(all) : -1;
-    if (index >= 0 && std::isinf(all[static_cast<std::size_t>(index)])) index = -1;
+    index = largest_on_host(values);
   }
   if (index >= 0) return index;
-  return make_error(ErrorCode::internal,
-                    "no largest number: there is none, or one is not a number or infinite");
+  return no_largest_index();
+}
+
+Status largest_index(Context& context, ConstTensorView values, TensorView index) {
+  FOVEA_CHECK(check_f32_shape(context, "largest_index values", values, values.shape));
+  if (index.dtype != DType::i32 || index.shape != Shape{1} || index.device != context.device ||
+      values.shape.elements() == 0) {
+    return usage("largest_index index",
+                 "expected one i32 where the context computes, for at least "
+                 "one number");
+  }
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return largest_index_to(context, values, index);
+#endif
+  *index.as<std::int32_t>() = largest_on_host(values);
+  return {};
 }
 
 }  // namespace fovea

@@ -1,18 +1,12 @@
 #include "kernels/ops/similarity/similarity_cuda.h"
 
 #include "kernels/cuda/runtime.h"
+#include "kernels/cuda/vector.cuh"
 
 namespace fovea {
 namespace {
 
 constexpr int kWarps = 8, kThreads = 32 * kWarps;
-
-template <class Number>
-__device__ __forceinline__ Number sum_of_warp(Number value) {
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xFFFFFFFFu, value, step);
-  return value;
-}
 
 /// A warp has one row.
 __global__ void __launch_bounds__(kThreads)

@@ -43,6 +43,26 @@ TEST_P(RowsTest, the_largest_is_the_first_among_equals) {
   EXPECT_EQ(*found, 17);
 }
 
+TEST_P(RowsTest, the_largest_can_stay_where_it_was_found) {
+  Context context = test_context(GetParam().device);
+  const auto largest = [&](std::vector<float> values) {
+    const auto count = static_cast<std::int64_t>(values.size());
+    GuardedTensor block({1, count}, values);
+    Placed placed(context, block);
+    auto room = Tensor::allocate({1}, DType::i32, context.device);
+    EXPECT_TRUE(room && largest_index(context, placed.view(), room->view()));
+    std::int32_t found = -2;
+    EXPECT_TRUE(copy(context, std::as_const(*room).view(),
+                     TensorView(reinterpret_cast<std::byte*>(&found), DType::i32, {1})));
+    EXPECT_FALSE(largest_index(context, placed.view(), placed.view())) << "no room for an index";
+    return found;
+  };
+  EXPECT_EQ(largest({1, 7, -3, 7}), 1);
+  EXPECT_EQ(largest({-1}), 0);
+  EXPECT_EQ(largest({1, std::numeric_limits<float>::quiet_NaN()}), -1);
+  EXPECT_EQ(largest({1, std::numeric_limits<float>::infinity()}), -1);
+}
+
 TEST_P(RowsTest, what_a_sampler_would_refuse_has_no_largest) {
   Context context = test_context(GetParam().device);
   const float infinity = std::numeric_limits<float>::infinity();
