@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gui/background.h"
+#include "kernels/device.h"
 #include "vision/preprocess.h"
 
 namespace fovea::gui {
@@ -11,21 +12,25 @@ namespace {
 
 constexpr std::size_t kMostEntries = 8;
 
-Result<EncoderMaps> read_maps(Context& context, const EncoderRequest& request) {
+}  // namespace
+
+Result<EncoderMaps> EncoderWorker::read_maps(const EncoderRequest& request) {
   if (!request.model->has_vision()) {
     return make_error(ErrorCode::unsupported, "this model has no vision tower");
   }
-  FOVEA_TRY(const PreparedImage prepared, preprocess(context, *request.picture->image(),
+  if (context_.device != request.model->device()) {
+    FOVEA_TRY(context_, make_context(request.model->device(), 1));
+  }
+  context_.cancel = &stop_;
+  FOVEA_TRY(const PreparedImage prepared, preprocess(context_.host(), *request.picture->image(),
                                                      request.model->config().preprocess));
   EncoderMapRequest wanted;
   wanted.rollout = request.rollout;
-  return read_encoder(context, request.model->vision(), prepared, wanted);
+  return read_encoder(context_, request.model->vision(), prepared, wanted);
 }
 
-}  // namespace
-
 void EncoderWorker::read(const EncoderRequest& request) {
-  auto maps = read_maps(context_, request);
+  auto maps = read_maps(request);
   if (maps) {
     Q_EMIT done(request, std::make_shared<const EncoderMaps>(std::move(*maps)));
   } else {

@@ -58,6 +58,16 @@ Json sidecar(Viewer& viewer, const Run& run, const OverlayScene& scene, const QS
   model.set("dtype", run.model->dtype.toStdString());
   model.set("device", run.model->device.toStdString());
   json.set("model", std::move(model));
+  if (run.answer.guide != nullptr) {
+    const GuideReport& report = *run.answer.guide;
+    Json guide = Json::object();
+    guide.set("model", report.model->config().model_id);
+    guide.set("answer", report.answer.text);
+    guide.set("confidence", report.confidence);
+    if (report.score) guide.set("score", *report.score);
+    guide.set("exited", report.exited);
+    json.set("guide", std::move(guide));
+  }
   json.set("version", FOVEA_VERSION);
   return json;
 }

@@ -25,5 +25,7 @@ class FactsBar : public QWidget {
 
 /// "vision 31 ms, prefill 24, first token 58, 3.9 a token, total 70 ms"
 QString timing_text(const Answer& answer);
+/// Every stage, a line each.
+QString stage_times_text(const Answer& answer);
 
 }  // namespace fovea::gui

@@ -33,6 +33,7 @@ Display display_of(const Settings& settings) {
   const auto map = parse_color_map(settings.get("look/color_map").toString().toStdString());
   if (map) display.color_map = *map;
   display.opacity = std::clamp(settings.get("look/opacity").toDouble(), 0.0, 1.0);
+  display.reversed = settings.get("look/reversed").toBool();
   display.fade = settings.get("look/fade").toBool();
   display.lift = settings.get("look/lift").toBool();
   display.smooth = settings.get("look/smooth").toBool();
@@ -60,6 +61,7 @@ const char* color_map_name(ColorMap map) {
 void remember_display(Settings& settings, const Display& display) {
   settings.set("look/color_map", QString::fromLatin1(color_map_name(display.color_map)));
   settings.set("look/opacity", display.opacity);
+  settings.set("look/reversed", display.reversed);
   settings.set("look/fade", display.fade);
   settings.set("look/lift", display.lift);
   settings.set("look/smooth", display.smooth);

@@ -2,7 +2,6 @@
 
 #include <QObject>
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -84,6 +83,7 @@ void add_attention(OverlayScene& scene, const Run& run, const Run::Grid& grid,
   scene.caption = QObject::tr("Attention of %1 \u00b7 %2 \u00b7 %3")
                       .arg(word_text(run, view.token()), layer_text(choice, run.model->layers),
                            head_text(choice));
+  if (run.by_guide()) scene.caption = QObject::tr("Guide: %1").arg(scene.caption);
   if (!run.has_trace()) {
     scene.caption =
         run.words() == 0
@@ -126,7 +126,11 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   const auto& stages = run.answer.pruning.stages;
   const int stage = std::min(view.stage(), static_cast<int>(stages.size()));
   scene.cells = cells_at_stage(run, grid, stage);
-  if (stages.empty()) {
+  if (run.by_guide()) {
+    scene.caption = QObject::tr("The guide answered: all %1 patches went through it, none through "
+                                "the large model")
+                        .arg(run.answer.pruning.initial);
+  } else if (stages.empty()) {
     scene.caption = QObject::tr("Nothing was pruned: all %1 patches went through every layer")
                         .arg(run.answer.pruning.initial);
   } else if (stage == 0) {
@@ -147,10 +151,16 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   }
 }
 
+/// Faint values are lifted, if that was chosen.
+double lifted(const Display& display, double strength) {
+  return display.lift ? std::sqrt(strength) : strength;
+}
+
 }  // namespace
 
-double color_place(const Display& display, double strength) {
-  return display.lift ? std::sqrt(strength) : strength;
+std::array<std::uint8_t, 3> display_color(const Display& display, double strength) {
+  const double place = lifted(display, strength);
+  return color_of(display.color_map, display.reversed ? 1 - place : place);
 }
 
 int OverlayScene::cell_of(int id) const {
@@ -268,9 +278,9 @@ QImage heat_image(const GridMap& map, double low, double high, const Display& di
   for (std::size_t step = 0; step < table.size(); ++step) {
     const double strength = static_cast<double>(step) / static_cast<double>(table.size() - 1);
     const double floor = display.fade ? 0.0 : kFloor;
-    const double place = color_place(display, strength);
-    table[step] = premultiplied(color_of(display.color_map, place),
-                                display.opacity * (floor + (1 - floor) * place));
+    table[step] =
+        premultiplied(display_color(display, strength),
+                      display.opacity * (floor + (1 - floor) * lifted(display, strength)));
   }
   const auto color = [&](double value) {
     const double strength = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0.0;

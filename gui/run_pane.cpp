@@ -268,8 +268,12 @@ void RunPane::refresh_header() {
                                        : marked_difference(shown->text(), other->text());
     answer = side_ == Side::main ? main : reference;
   }
-  const QString how = shown->prune.prunes() ? shown->prune.label() : tr("Not pruned");
+  QString how = pruning_text(*shown);
+  how.front() = how.front().toUpper();
   const bool same = other && other->text() == shown->text();
+  if (const QString guide = guide_text(*shown); !guide.isEmpty()) {
+    answer += QStringLiteral("<br><small>%1</small>").arg(guide.toHtmlEscaped());
+  }
   header_->setText(QStringLiteral("<b>%1</b> \u00b7 %2 \u00b7 %3 ms%4<br>%5")
                        .arg(how.toHtmlEscaped(), visual_token_text(*shown))
                        .arg(shown->answer.timings.total, 0, 'f', 0)
