@@ -96,8 +96,7 @@ void AskBar::place_controls(bool below) {
 
 void AskBar::resizeEvent(QResizeEvent* event) {
   QWidget::resizeEvent(event);
-  const int wanted =
-      controls_->sizeHint().width() + button_->sizeHint().width() + kLeastQuestion;
+  const int wanted = controls_->sizeHint().width() + button_->sizeHint().width() + kLeastQuestion;
   place_controls(event->size().width() < wanted);
 }
 

@@ -38,8 +38,7 @@ void EncoderWorker::read(const EncoderRequest& request) {
   }
 }
 
-EncoderReader::EncoderReader(QObject* parent)
-    : QObject(parent), worker_(new EncoderWorker(stop_)) {
+EncoderReader::EncoderReader(QObject* parent) : QObject(parent), worker_(new EncoderWorker(stop_)) {
   worker_->moveToThread(&thread_);
   connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
   connect(&thread_, &QThread::started, worker_, &yield_to_the_window);
@@ -70,9 +69,8 @@ void EncoderReader::set_model(ModelPtr model) {
 EncoderMapsPtr EncoderReader::maps(const PicturePtr& picture, const RolloutOptions& rollout) {
   if (!picture || !model_) return nullptr;
   const EncoderRequest request{model_, picture, rollout};
-  const auto known = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-    return entry.request == request;
-  });
+  const auto known = std::find_if(entries_.begin(), entries_.end(),
+                                  [&](const Entry& entry) { return entry.request == request; });
   if (known != entries_.end()) {
     std::rotate(known, known + 1, entries_.end());
     return entries_.back().maps;

@@ -17,9 +17,10 @@ GuideBox::GuideBox(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(v
   exit_->addItem(tr("never stands"), kNever);
   exit_->addItem(tr("stands by score"), kByScore);
   exit_->addItem(tr("stands by confidence"), kByConfidence);
-  exit_->setToolTip(tr("The small model answers first and ranks the patches (arXiv 2412.03324). "
-                       "Where it is sure enough its answer can stand, and the large model never "
-                       "runs"));
+  exit_->setToolTip(
+      tr("The small model answers first and ranks the patches (arXiv 2412.03324). "
+         "Where it is sure enough its answer can stand, and the large model never "
+         "runs"));
   exit_->setAccessibleName(tr("When the guide's answer is taken"));
   threshold_ = new QDoubleSpinBox;
   threshold_->setRange(0, 1);
@@ -55,7 +56,7 @@ void GuideBox::refresh() {
   const QSignalBlocker blocker(threshold_);
   const PruneChoice& choice = viewer_.prune();
   setVisible(choice.needs_guide());
-  exit_->setCurrentIndex(!choice.exit_threshold       ? kNever
+  exit_->setCurrentIndex(!choice.exit_threshold      ? kNever
                          : choice.exit_by_confidence ? kByConfidence
                                                      : kByScore);
   threshold_->setEnabled(choice.exit_threshold.has_value());

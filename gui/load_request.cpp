@@ -29,8 +29,7 @@ Result<Device> find_device(const QString& name) {
   if (name == QLatin1String("cpu")) return Device{};
   const bool first = name == QLatin1String("cuda");
   bool valid = first;
-  const int index =
-      name.startsWith(QLatin1String("cuda:")) ? name.mid(5).toInt(&valid) : 0;
+  const int index = name.startsWith(QLatin1String("cuda:")) ? name.mid(5).toInt(&valid) : 0;
   if (!valid || index < 0) {
     return make_error(ErrorCode::usage, "a device is auto, cpu, cuda or cuda:N")
         .in_field("device " + name.toStdString());

@@ -63,7 +63,8 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
     return parser.isSet(name) ? parser.value(name) : settings.get(key).toString();
   };
   options.model.folder = said("model", "model/folder");
-  options.model.guide = parser.isSet("model") ? parser.value("guide") : said("guide", "model/guide");
+  options.model.guide =
+      parser.isSet("model") ? parser.value("guide") : said("guide", "model/guide");
   options.model.device = said("device", "model/device");
   FOVEA_TRY(options.model.dtype, find_dtype_choice(said("dtype", "model/dtype")));
   options.model.threads = settings.get("model/threads").toInt();
@@ -78,9 +79,12 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
   return options;
 }
 
-bool wants_screenshots(int argc, char** argv) {
+bool says(int argc, char** argv, std::initializer_list<const char*> options) {
   for (int i = 1; i < argc; ++i) {
-    if (QByteArray(argv[i]).startsWith("--screenshot")) return true;
+    const QByteArray word(argv[i]);
+    for (const char* option : options) {
+      if (word == option || word.startsWith(QByteArray(option) + '=')) return true;
+    }
   }
   return false;
 }
@@ -88,9 +92,11 @@ bool wants_screenshots(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Screenshots need no screen, and neither read nor change what the user has set.
-  const bool scripted = wants_screenshots(argc, argv);
-  if (scripted && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
+  // Screenshots and help need no screen, and the first neither read nor change what the user has
+  // set.
+  const bool scripted = says(argc, argv, {"--screenshot"});
+  const bool tells = says(argc, argv, {"-h", "--help", "--help-all", "-v", "--version"});
+  if ((scripted || tells) && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
     qputenv("QT_QPA_PLATFORM", "offscreen");
   }
   const QApplication app(argc, argv);

@@ -23,8 +23,7 @@ ModelDialog::ModelDialog(Viewer& viewer, QWidget* parent) : QDialog(parent), vie
   folder_ = add_folder(*form, tr("Model folder"), tr("The bundled model"), "recent/models",
                        tr("A folder with config.json, weights and tokenizer, as published; empty: "
                           "the bundled model"));
-  guide_ = add_folder(*form, tr("Guide"), tr("The bundled model's own, else none"),
-                      "recent/guides",
+  guide_ = add_folder(*form, tr("Guide"), tr("The bundled model's own, else none"), "recent/guides",
                       tr("Folder of a small model of the same family, which the method sgl asks "
                          "first; it is loaded when that is first asked for"));
   guide_->setEditText(settings.get("model/guide").toString());
@@ -41,8 +40,9 @@ ModelDialog::ModelDialog(Viewer& viewer, QWidget* parent) : QDialog(parent), vie
   for (const DTypeChoice choice : {DTypeChoice::f32, DTypeChoice::bf16, DTypeChoice::f16}) {
     dtype_->addItem(dtype_choice_name(choice), static_cast<int>(choice));
   }
-  dtype_->setToolTip(tr("How weights are kept: automatic is bf16 above 2 GB of float32 weights; f16 "
-                        "needs a GPU"));
+  dtype_->setToolTip(
+      tr("How weights are kept: automatic is bf16 above 2 GB of float32 weights; f16 "
+         "needs a GPU"));
   dtype_->setAccessibleName(tr("Weights as"));
   const QString dtype = settings.get("model/dtype").toString();
   dtype_->setCurrentIndex(std::max(0, dtype_->findText(dtype)));
@@ -100,8 +100,7 @@ QComboBox* ModelDialog::add_folder(QFormLayout& form, const QString& label, cons
   line->addWidget(browse);
   form.addRow(label, line);
   connect(browse, &QPushButton::clicked, this, [this, folder, label] {
-    const QString chosen =
-        QFileDialog::getExistingDirectory(this, label, folder->currentText());
+    const QString chosen = QFileDialog::getExistingDirectory(this, label, folder->currentText());
     if (!chosen.isEmpty()) folder->setEditText(chosen);
   });
   return folder;

@@ -66,17 +66,17 @@ Result<ModelEstimate> estimate_model(const LoadRequest& request) {
 
 QString estimate_text(const ModelEstimate& estimate) {
   const bool billions = estimate.parameters >= 1e9;
-  QString text =
-      QObject::tr("%1: %2 %3 parameters, %4 layers, %5 visual tokens a picture\n"
-                  "Memory on %6: about %7 for the weights as %8, %9 for a conversation about a "
-                  "picture")
-          .arg(estimate.id)
-          .arg(estimate.parameters / (billions ? 1e9 : 1e6), 0, 'f', 1)
-          .arg(billions ? QObject::tr("billion") : QObject::tr("million"))
-          .arg(estimate.layers)
-          .arg(estimate.visual_tokens)
-          .arg(estimate.device, bytes_text(estimate.weights), estimate.dtype,
-               bytes_text(estimate.conversation));
+  QString text = QObject::tr(
+                     "%1: %2 %3 parameters, %4 layers, %5 visual tokens a picture\n"
+                     "Memory on %6: about %7 for the weights as %8, %9 for a conversation about a "
+                     "picture")
+                     .arg(estimate.id)
+                     .arg(estimate.parameters / (billions ? 1e9 : 1e6), 0, 'f', 1)
+                     .arg(billions ? QObject::tr("billion") : QObject::tr("million"))
+                     .arg(estimate.layers)
+                     .arg(estimate.visual_tokens)
+                     .arg(estimate.device, bytes_text(estimate.weights), estimate.dtype,
+                          bytes_text(estimate.conversation));
   if (!estimate.guide.isEmpty()) {
     text += QObject::tr("\nGuide %1, once sgl is asked for: about %2, %3 for a conversation")
                 .arg(estimate.guide, bytes_text(estimate.guide_weights),
@@ -84,10 +84,9 @@ QString estimate_text(const ModelEstimate& estimate) {
   }
   if (estimate.available >= 0) {
     text += QLatin1Char('\n') +
-            (estimate.fits()
-                 ? QObject::tr("%1 are free").arg(bytes_text(estimate.available))
-                 : QObject::tr("Only %1 are free: it will not fit")
-                       .arg(bytes_text(estimate.available)));
+            (estimate.fits() ? QObject::tr("%1 are free").arg(bytes_text(estimate.available))
+                             : QObject::tr("Only %1 are free: it will not fit")
+                                   .arg(bytes_text(estimate.available)));
   }
   return text;
 }

@@ -79,7 +79,7 @@ QString word_text(const Run& run, int token) {
 
 void add_attention(OverlayScene& scene, const Run& run, const Run::Grid& grid,
                    const ViewState& view, Readings& readings) {
-  const MapChoice& choice = view.choice();
+  const MapChoice choice = within(view.choice(), run.model->layers, run.model->heads);
   scene.caption = QObject::tr("Attention of %1 \u00b7 %2 \u00b7 %3")
                       .arg(word_text(run, view.token()), layer_text(choice, run.model->layers),
                            head_text(choice));
@@ -127,8 +127,9 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   const int stage = std::min(view.stage(), static_cast<int>(stages.size()));
   scene.cells = cells_at_stage(run, grid, stage);
   if (run.by_guide()) {
-    scene.caption = QObject::tr("The guide answered: all %1 patches went through it, none through "
-                                "the large model")
+    scene.caption = QObject::tr(
+                        "The guide answered: all %1 patches went through it, none through "
+                        "the large model")
                         .arg(run.answer.pruning.initial);
   } else if (stages.empty()) {
     scene.caption = QObject::tr("Nothing was pruned: all %1 patches went through every layer")
@@ -207,11 +208,11 @@ std::vector<CellState> cells_at_stage(const Run& run, const Run::Grid& grid, int
 OverlayScene compose_painting(const Run& run, int picture, const ViewState& view) {
   OverlayScene scene = bare_scene(run.grid(picture));
   if (scene.rows == 0) return scene;
-  const auto painted = std::count_if(scene.ids.begin(), scene.ids.end(), [&](std::int32_t id) {
-    return view.painted().contains(id);
-  });
-  scene.caption = QObject::tr("Choosing by hand: %1 of %2 patches \u00b7 drag keeps, with Ctrl or the "
-                              "right button it drops")
+  const auto painted = std::count_if(scene.ids.begin(), scene.ids.end(),
+                                     [&](std::int32_t id) { return view.painted().contains(id); });
+  scene.caption = QObject::tr(
+                      "Choosing by hand: %1 of %2 patches \u00b7 drag keeps, with Ctrl or the "
+                      "right button it drops")
                       .arg(painted)
                       .arg(scene.ids.size());
   return scene;
@@ -229,15 +230,14 @@ OverlayScene compose_encoder(const EncoderMaps* maps, const ViewState& view, con
   const auto part = [](int chosen, std::int64_t count) {
     std::vector<int> all(static_cast<std::size_t>(count));
     std::iota(all.begin(), all.end(), 0);
-    return chosen == EncoderChoice::kMean ? all
-                                          : std::vector<int>{std::min(chosen, all.back())};
+    return chosen == EncoderChoice::kMean ? all : std::vector<int>{std::min(chosen, all.back())};
   };
   const GridMap map =
       choice.map == EncoderChoice::Map::rollout
           ? maps->grid(maps->rollout)
-          : maps->mean(choice.map == EncoderChoice::Map::received ? maps->received_maps
-                                                                  : maps->class_maps,
-                       part(choice.layer, maps->layers), part(choice.head, maps->heads));
+          : maps->mean(
+                choice.map == EncoderChoice::Map::received ? maps->received_maps : maps->class_maps,
+                part(choice.layer, maps->layers), part(choice.head, maps->heads));
   scene.rows = map.rows;
   scene.cols = map.cols;
   scene.rect = {map.rect.x, map.rect.y, map.rect.width, map.rect.height};

@@ -141,8 +141,8 @@ Result<std::shared_ptr<TowerPruner>> make_tower_pruner(const PruneChoice& choice
   }
   VitPruneSettings settings;
   settings.cuts = even_cuts(choice.tower_share, layers);
-  settings.rule = choice.tower == PruneChoice::Tower::top_k ? VitKeepRule::top_k
-                                                            : VitKeepRule::random;
+  settings.rule =
+      choice.tower == PruneChoice::Tower::top_k ? VitKeepRule::top_k : VitKeepRule::random;
   FOVEA_CHECK(check_vit_prune(settings, layers));
   return adaptive_tower_pruner(std::move(settings), name);
 }

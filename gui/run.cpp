@@ -86,8 +86,8 @@ QString guide_text(const Run& run) {
                           QString::fromStdString(guide.answer.text))
                      .arg(guide.confidence, 0, 'f', 3);
   if (guide.score) text += QObject::tr(", score %1").arg(*guide.score, 0, 'f', 3);
-  text += guide.exited ? QObject::tr("; taken as the answer")
-                       : QObject::tr("; it ranked the patches");
+  text +=
+      guide.exited ? QObject::tr("; taken as the answer") : QObject::tr("; it ranked the patches");
   return text + QObject::tr(", in %1 ms").arg(guide.answer.timings.total, 0, 'f', 0);
 }
 

@@ -38,7 +38,7 @@ struct Run {
   std::vector<PicturePtr> asked_pictures;  // those that came with this question
   PruneChoice prune;
   ModelFactsPtr model;  // the one whose answer it is: the guide where its answer was taken
-  Answer answer;  // its trace goes when newer runs need the memory
+  Answer answer;        // its trace goes when newer runs need the memory
   std::vector<AnswerToken> tokens;
 
   const SequenceLayout& layout() const { return answer.layout; }

@@ -144,8 +144,8 @@ void RunPane::set_header_visible(bool visible) {
 }
 
 void RunPane::level(RunPane& a, RunPane& b) {
-  const int header = std::max(a.header_->heightForWidth(a.width()),
-                              b.header_->heightForWidth(b.width()));
+  const int header =
+      std::max(a.header_->heightForWidth(a.width()), b.header_->heightForWidth(b.width()));
   const int words =
       std::max(a.words_->layout()->sizeHint().height(), b.words_->layout()->sizeHint().height());
   for (RunPane* pane : {&a, &b}) {
@@ -193,8 +193,7 @@ void RunPane::refresh_scene() {
     scene = compose_painting(*shown, viewer_.picture_in(*shown), state);
   } else if (encoder) {
     const EncoderMapsPtr maps = viewer_.encoder().maps(picture, state.encoder().rollout);
-    scene = compose_encoder(maps.get(), state, shown.get(),
-                            shown ? viewer_.picture_in(*shown) : 0);
+    scene = compose_encoder(maps.get(), state, shown.get(), shown ? viewer_.picture_in(*shown) : 0);
   } else if (shown) {
     scene = compose(*shown, viewer_.picture_in(*shown), state, viewer_.readings());
   }

@@ -54,8 +54,7 @@ void say(const QJsonObject& object) {
 
 }  // namespace
 
-Script::Script(MainWindow& window, QString folder)
-    : window_(window), folder_(std::move(folder)) {}
+Script::Script(MainWindow& window, QString folder) : window_(window), folder_(std::move(folder)) {}
 
 Status Script::load(const QString& file) {
   QFile source(file);
@@ -348,6 +347,9 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     window_.choose_model();
   } else if (is("keys")) {
     window_.show_keys();
+  } else if (is("export")) {
+    return window_.export_to(QStringLiteral("%1/%2.png").arg(folder_, words.value(1)),
+                             find_exported(first).kind);
   } else if (is("shot")) {
     return shoot(rest);
   } else if (is("answer")) {

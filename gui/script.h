@@ -27,6 +27,7 @@
 //   zoom fit|width|FACTOR
 //   choose_model                 the dialog that loads models (the next shot is of it)
 //   keys                         the page of shortcuts (the next shot is of it)
+//   export view|overlay|map|heads NAME  saves DIR/NAME.png with .npy and JSON
 //   shot NAME                    saves DIR/NAME.png
 //   answer                       prints question and answer on screen as one JSON object
 //   measure                      prints as one JSON object when the window came to rest (in

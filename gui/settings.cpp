@@ -33,8 +33,10 @@ std::span<const SettingRow> setting_table() {
       {"recent/guides", QStringList(), "folders of guides used before"},
       {"recent/questions", QStringList(), "questions asked before"},
       {"recent/export_folder", QString(), "where something was exported last"},
+      {"recent/export_kind", QString("view"), "view, overlay, map or heads"},
       {"model/folder", QString(), "model folder; empty: the bundled one"},
-      {"model/guide", QString(), "folder of the model that sgl asks first; empty: the bundled one's"},
+      {"model/guide", QString(),
+       "folder of the model that sgl asks first; empty: the bundled one's"},
       {"model/device", QString("auto"), "auto, cpu, cuda or cuda:N"},
       {"model/dtype", QString("auto"), "auto, f32, bf16 or (on a GPU) f16"},
       {"model/threads", 0, "0: every core"},
@@ -49,7 +51,8 @@ std::span<const SettingRow> setting_table() {
        "sgl takes the guide's answer where it is surer than this; negative: never"},
       {"ask/exit_by", QString("score"), "what is held against it: score or confidence"},
       {"ask/against", QString("unpruned"),
-       "what a comparison puts beside an answer: unpruned, biased (the method not debiased) or guide "
+       "what a comparison puts beside an answer: unpruned, biased (the method not debiased) or "
+       "guide "
        "(the guide's own answer)"},
       {"ask/max_new_tokens", 128, "longest answer, in tokens"},
       {"ask/follow_up", false, "questions go on after the answers before"},

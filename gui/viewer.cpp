@@ -95,8 +95,8 @@ void Viewer::set_prune(const PruneChoice& prune) {
   settings_.set("ask/tower", QString::fromLatin1(tower_name(prune_.tower)));
   settings_.set("ask/tower_share", prune_.tower_share);
   settings_.set("ask/exit_threshold", prune_.exit_threshold.value_or(-1.0));
-  settings_.set("ask/exit_by", prune_.exit_by_confidence ? QStringLiteral("confidence")
-                                                         : QStringLiteral("score"));
+  settings_.set("ask/exit_by",
+                prune_.exit_by_confidence ? QStringLiteral("confidence") : QStringLiteral("score"));
   Q_EMIT prune_changed();
 }
 
@@ -252,8 +252,8 @@ void Viewer::repeat(const Run& run, const PruneChoice& prune) {
   request.pictures = run.asked_pictures;
   request.prune = prune;
   const PruneChoice other = beside(prune);
-  const bool missing = !history_.newest_of_turn(
-      run.turn, [&](const PruneChoice& known) { return known == other; });
+  const bool missing =
+      !history_.newest_of_turn(run.turn, [&](const PruneChoice& known) { return known == other; });
   send(std::move(request), comparing_ && prune.prunes() && missing);
 }
 

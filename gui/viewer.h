@@ -52,8 +52,8 @@ class Viewer : public QObject {
   static std::optional<Against> find_against(const QString& name);
 
   void load_model(const LoadRequest& request);
-  /// The model of the last session: where it cannot be loaded any more, that is said and the bundled
-  /// one is loaded.
+  /// The model of the last session: where it cannot be loaded any more, that is said and the
+  /// bundled one is loaded.
   void restore_model(const LoadRequest& request);
   /// Loads a model that the user chose: once it answers it is the one of the next start.
   void use_model(const LoadRequest& request);
