@@ -70,6 +70,20 @@ FactsBar::FactsBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(v
   refresh();
 }
 
+void FactsBar::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  show_times();
+}
+
+/// The times take what room the other facts leave.
+void FactsBar::show_times() {
+  const RunPtr& run = viewer_.view().run();
+  if (!run) return times_->clear();
+  layout()->activate();
+  times_->setText(
+      fontMetrics().elidedText(timing_text(run->answer), Qt::ElideRight, times_->width()));
+}
+
 void FactsBar::refresh() {
   const Inference& inference = viewer_.inference();
   if (const ModelFactsPtr& model = inference.model()) {
@@ -108,7 +122,7 @@ void FactsBar::refresh() {
                          "layer's own cut: %2")
                           .arg(run->answer.budget.entering_mean, 0, 'f', 1)
                           .arg(run->answer.budget.equivalent, 0, 'f', 1));
-  times_->setText(timing_text(run->answer));
+  show_times();
   times_->setToolTip(stage_times_text(run->answer));
 }
 

@@ -16,8 +16,12 @@ class FactsBar : public QWidget {
   /// `viewer` must outlive the bar.
   explicit FactsBar(Viewer& viewer, QWidget* parent = nullptr);
 
+ protected:
+  void resizeEvent(QResizeEvent* event) override;
+
  private:
   void refresh();
+  void show_times();
 
   Viewer& viewer_;
   QLabel *model_, *tokens_, *times_, *state_;

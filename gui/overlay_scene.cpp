@@ -139,11 +139,14 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   } else {
     const StageRecord& record = stages[static_cast<std::size_t>(stage - 1)];
     const auto kept = static_cast<qlonglong>(record.tokens());
+    const QString place = record.when == Hook::vit_block
+                              ? QObject::tr("tower block %1").arg(record.layer)
+                              : QObject::tr("layer %1").arg(record.layer);
     scene.caption =
-        QObject::tr("Stage %1 of %2, layer %3: %4 of %5 patches kept (%6 %)")
+        QObject::tr("Stage %1 of %2, %3: %4 of %5 patches kept (%6 %)")
             .arg(stage)
             .arg(stages.size())
-            .arg(record.layer)
+            .arg(place)
             .arg(kept)
             .arg(run.answer.pruning.initial)
             .arg(100.0 * static_cast<double>(kept) /
