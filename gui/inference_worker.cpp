@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "gui/background.h"
 #include "kernels/device.h"
 
 namespace fovea::gui {
@@ -72,6 +73,7 @@ void InferenceWorker::ask(const AskRequest& request) {
   } else {
     Q_EMIT ask_failed(request.id, answered_run.error());
   }
+  give_back_memory();
 }
 
 Status InferenceWorker::prepare_guide(const PruneChoice& prune) {
