@@ -96,8 +96,7 @@ void AskBar::place_controls(bool below) {
 
 void AskBar::resizeEvent(QResizeEvent* event) {
   QWidget::resizeEvent(event);
-  const int wanted =
-      controls_->sizeHint().width() + button_->sizeHint().width() + kLeastQuestion;
+  const int wanted = controls_->sizeHint().width() + button_->sizeHint().width() + kLeastQuestion;
   place_controls(event->size().width() < wanted);
 }
 
@@ -120,6 +119,8 @@ void AskBar::choose_prune() {
   if (method != choice.method) {
     choice.preset.clear();
     if (!takes_debias(method)) choice = choice.without_debias();
+    choice.exit_threshold.reset();
+    choice.exit_by_confidence = false;
   }
   choice.method = method;
   choice.budget.reset();
@@ -132,7 +133,7 @@ void AskBar::refresh() {
   const PruneChoice& prune = viewer_.prune();
   method_->setCurrentIndex(std::max(0, method_->findData(prune.method)));
   budget_->setValue(static_cast<int>(prune.budget.value_or(0)));
-  budget_->setEnabled(prune.prunes());
+  budget_->setEnabled(!prune.method.isEmpty());
   compare_->setChecked(viewer_.comparing());
   follow_up_->setChecked(viewer_.follow_up());
   const bool busy = viewer_.busy();

@@ -11,6 +11,13 @@ class ChoiceBox final : public QComboBox {
  public:
   using QComboBox::QComboBox;
 
+  /// In a narrow panel: takes the room there is instead of that of its longest choice.
+  void fit_panel() {
+    setSizeAdjustPolicy(AdjustToMinimumContentsLengthWithIcon);
+    setMinimumContentsLength(8);
+    setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Fixed);
+  }
+
  protected:
   bool event(QEvent* event) override {
     if (event->type() == QEvent::ShortcutOverride) {

@@ -28,9 +28,12 @@ DebiasBox::DebiasBox(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_
   sigma_->setAccessibleName(tr("Debiasing strength"));
   padding_ = new QCheckBox(tr("Ignore padding"));
   padding_->setToolTip(tr("Patches beyond the picture's edge count as 0"));
-  against_ = new ChoiceBox;
+  auto* against = new ChoiceBox;
+  against->fit_panel();
+  against_ = against;
   against_->addItem(tr("the unpruned answer"), static_cast<int>(Viewer::Against::unpruned));
   against_->addItem(tr("no debiasing"), static_cast<int>(Viewer::Against::biased));
+  against_->addItem(tr("the guide's own answer"), static_cast<int>(Viewer::Against::guide));
   against_->setToolTip(tr("What stands beside a pruned answer while comparing (C)"));
   against_->setAccessibleName(tr("Compare with"));
   auto* grid = new QGridLayout(this);

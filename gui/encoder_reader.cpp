@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "gui/background.h"
+#include "kernels/device.h"
 #include "vision/preprocess.h"
 
 namespace fovea::gui {
@@ -11,21 +12,25 @@ namespace {
 
 constexpr std::size_t kMostEntries = 8;
 
-Result<EncoderMaps> read_maps(Context& context, const EncoderRequest& request) {
+}  // namespace
+
+Result<EncoderMaps> EncoderWorker::read_maps(const EncoderRequest& request) {
   if (!request.model->has_vision()) {
     return make_error(ErrorCode::unsupported, "this model has no vision tower");
   }
-  FOVEA_TRY(const PreparedImage prepared, preprocess(context, *request.picture->image(),
+  if (context_.device != request.model->device()) {
+    FOVEA_TRY(context_, make_context(request.model->device(), 1));
+  }
+  context_.cancel = &stop_;
+  FOVEA_TRY(const PreparedImage prepared, preprocess(context_.host(), *request.picture->image(),
                                                      request.model->config().preprocess));
   EncoderMapRequest wanted;
   wanted.rollout = request.rollout;
-  return read_encoder(context, request.model->vision(), prepared, wanted);
+  return read_encoder(context_, request.model->vision(), prepared, wanted);
 }
 
-}  // namespace
-
 void EncoderWorker::read(const EncoderRequest& request) {
-  auto maps = read_maps(context_, request);
+  auto maps = read_maps(request);
   if (maps) {
     Q_EMIT done(request, std::make_shared<const EncoderMaps>(std::move(*maps)));
   } else {
@@ -33,8 +38,7 @@ void EncoderWorker::read(const EncoderRequest& request) {
   }
 }
 
-EncoderReader::EncoderReader(QObject* parent)
-    : QObject(parent), worker_(new EncoderWorker(stop_)) {
+EncoderReader::EncoderReader(QObject* parent) : QObject(parent), worker_(new EncoderWorker(stop_)) {
   worker_->moveToThread(&thread_);
   connect(&thread_, &QThread::finished, worker_, &QObject::deleteLater);
   connect(&thread_, &QThread::started, worker_, &yield_to_the_window);
@@ -65,9 +69,8 @@ void EncoderReader::set_model(ModelPtr model) {
 EncoderMapsPtr EncoderReader::maps(const PicturePtr& picture, const RolloutOptions& rollout) {
   if (!picture || !model_) return nullptr;
   const EncoderRequest request{model_, picture, rollout};
-  const auto known = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) {
-    return entry.request == request;
-  });
+  const auto known = std::find_if(entries_.begin(), entries_.end(),
+                                  [&](const Entry& entry) { return entry.request == request; });
   if (known != entries_.end()) {
     std::rotate(known, known + 1, entries_.end());
     return entries_.back().maps;

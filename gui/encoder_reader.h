@@ -34,7 +34,7 @@ class EncoderWorker : public QObject {
   Q_OBJECT
 
  public:
-  explicit EncoderWorker(const std::atomic<bool>& stop) { context_.cancel = &stop; }
+  explicit EncoderWorker(const std::atomic<bool>& stop) : stop_(stop) {}
   void read(const EncoderRequest& request);
 
  Q_SIGNALS:
@@ -42,7 +42,10 @@ class EncoderWorker : public QObject {
   void failed(const fovea::gui::EncoderRequest& request, const fovea::Error& error);
 
  private:
-  Context context_;  // one thread: the answer that may be running wants the others
+  Result<EncoderMaps> read_maps(const EncoderRequest& request);
+
+  const std::atomic<bool>& stop_;
+  Context context_;  // on the model's device; one thread: the answer that may be running wants more
 };
 
 class EncoderReader : public QObject {

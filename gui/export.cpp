@@ -58,16 +58,26 @@ Json sidecar(Viewer& viewer, const Run& run, const OverlayScene& scene, const QS
   model.set("dtype", run.model->dtype.toStdString());
   model.set("device", run.model->device.toStdString());
   json.set("model", std::move(model));
+  if (run.answer.guide != nullptr) {
+    const GuideReport& report = *run.answer.guide;
+    Json guide = Json::object();
+    guide.set("model", report.model->config().model_id);
+    guide.set("answer", report.answer.text);
+    guide.set("confidence", report.confidence);
+    if (report.score) guide.set("score", *report.score);
+    guide.set("exited", report.exited);
+    json.set("guide", std::move(guide));
+  }
   json.set("version", FOVEA_VERSION);
   return json;
 }
 
-Status write_all(const QString& png_path, const QImage& view, Viewer& viewer,
+Status write_all(const QString& png_path, const QImage& picture, Viewer& viewer,
                  const OverlayScene& scene, std::vector<std::string>& written) {
   QByteArray bytes;
   QBuffer buffer(&bytes);
-  if (!buffer.open(QIODevice::WriteOnly) || !view.save(&buffer, "PNG")) {
-    return make_error(ErrorCode::internal, "the view cannot be encoded as PNG");
+  if (!buffer.open(QIODevice::WriteOnly) || !picture.save(&buffer, "PNG")) {
+    return make_error(ErrorCode::internal, "the picture cannot be encoded as PNG");
   }
   FOVEA_CHECK(write_file_atomically(local(png_path),
                                     std::span(reinterpret_cast<const std::byte*>(bytes.constData()),
@@ -93,10 +103,10 @@ Status write_all(const QString& png_path, const QImage& view, Viewer& viewer,
 
 }  // namespace
 
-Status export_files(const QString& png_path, const QImage& view, Viewer& viewer,
+Status export_files(const QString& png_path, const QImage& picture, Viewer& viewer,
                     const OverlayScene& scene) {
   std::vector<std::string> written;
-  Status status = write_all(png_path, view, viewer, scene, written);
+  Status status = write_all(png_path, picture, viewer, scene, written);
   if (!status) {
     std::error_code ignored;
     for (const std::string& file : written) std::filesystem::remove(file, ignored);

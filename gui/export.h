@@ -9,10 +9,10 @@
 
 namespace fovea::gui {
 
-/// Writes the view to `png_path`, and beside it, under the same name, the map's values as .npy (f32
-/// [rows, columns], NaN where pruned; only when the scene has values) and, when there is an answer,
-/// a .json that says what they are. All files or none. Errors: io.
-Status export_files(const QString& png_path, const QImage& view, Viewer& viewer,
+/// Writes the picture to `png_path`, and beside it, under the same name, the map's values as .npy
+/// (f32 [rows, columns], NaN where pruned; only when the scene has values) and, when there is an
+/// answer, a .json that says what they are. All files or none. Errors: io.
+Status export_files(const QString& png_path, const QImage& picture, Viewer& viewer,
                     const OverlayScene& scene);
 
 }  // namespace fovea::gui

@@ -26,6 +26,29 @@ QString timing_text(const Answer& answer) {
   return parts.join(QStringLiteral(" \u00b7 "));
 }
 
+QString stage_times_text(const Answer& answer) {
+  const Timings& t = answer.timings;
+  const auto line = [](const QString& stage, double time) {
+    return QStringLiteral("%1: %2 ms\n").arg(stage, ms(time));
+  };
+  QString text = line(QObject::tr("Reading the file"), t.decode_image) +
+                 line(QObject::tr("Preparing the picture"), t.preprocess) +
+                 line(QObject::tr("Vision tower"), t.vision) +
+                 line(QObject::tr("Projector"), t.projector) +
+                 line(QObject::tr("Prefill"), t.prefill) +
+                 line(QObject::tr("First word, from the picture on"), t.first_token);
+  if (t.per_token > 0) text += line(QObject::tr("Each word after it"), t.per_token);
+  text += line(QObject::tr("In all"), t.total);
+  if (answer.guide != nullptr) {
+    text += line(QObject::tr("Of this, the guide"), answer.guide->answer.timings.total);
+  }
+  if (answer.prefix_reused > 0) {
+    text += QObject::tr("%1 prompt tokens were known from the question before\n")
+                .arg(answer.prefix_reused);
+  }
+  return text + QObject::tr("Loading the model, once: %1 ms").arg(ms(t.load));
+}
+
 FactsBar::FactsBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(viewer) {
   auto* row = new QHBoxLayout(this);
   row->setContentsMargins(10, 2, 10, 3);
@@ -47,6 +70,20 @@ FactsBar::FactsBar(Viewer& viewer, QWidget* parent) : QWidget(parent), viewer_(v
   refresh();
 }
 
+void FactsBar::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  show_times();
+}
+
+/// The times take what room the other facts leave.
+void FactsBar::show_times() {
+  const RunPtr& run = viewer_.view().run();
+  if (!run) return times_->clear();
+  layout()->activate();
+  times_->setText(
+      fontMetrics().elidedText(timing_text(run->answer), Qt::ElideRight, times_->width()));
+}
+
 void FactsBar::refresh() {
   const Inference& inference = viewer_.inference();
   if (const ModelFactsPtr& model = inference.model()) {
@@ -54,7 +91,9 @@ void FactsBar::refresh() {
                         .arg(model->id, model->device, model->dtype));
     QString tip = tr("%1\n%2 layers, %3 heads, %4 visual tokens a picture, template %5\nloaded in "
                      "%6 ms")
-                      .arg(model->folder)
+                      .arg(model->device_detail.isEmpty()
+                               ? model->folder
+                               : tr("%1, on %2").arg(model->folder, model->device_detail))
                       .arg(model->layers)
                       .arg(model->heads)
                       .arg(model->visual_tokens)
@@ -74,9 +113,8 @@ void FactsBar::refresh() {
     times_->clear();
     return;
   }
-  const QString prune = run->prune.prunes() ? run->prune.label() : tr("not pruned");
-  QString tokens = tr("%1: %2").arg(prune, visual_token_text(*run));
-  if (run->prune.prunes()) {
+  QString tokens = tr("%1: %2").arg(pruning_text(*run), visual_token_text(*run));
+  if (run->prune.prunes() && !run->by_guide()) {
     tokens += tr(", %1 a layer").arg(run->answer.budget.entering_mean, 0, 'f', 0);
   }
   tokens_->setText(tokens);
@@ -84,8 +122,8 @@ void FactsBar::refresh() {
                          "layer's own cut: %2")
                           .arg(run->answer.budget.entering_mean, 0, 'f', 1)
                           .arg(run->answer.budget.equivalent, 0, 'f', 1));
-  times_->setText(timing_text(run->answer));
-  times_->setToolTip(timing_text(run->answer));
+  show_times();
+  times_->setToolTip(stage_times_text(run->answer));
 }
 
 }  // namespace fovea::gui

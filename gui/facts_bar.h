@@ -16,8 +16,12 @@ class FactsBar : public QWidget {
   /// `viewer` must outlive the bar.
   explicit FactsBar(Viewer& viewer, QWidget* parent = nullptr);
 
+ protected:
+  void resizeEvent(QResizeEvent* event) override;
+
  private:
   void refresh();
+  void show_times();
 
   Viewer& viewer_;
   QLabel *model_, *tokens_, *times_, *state_;
@@ -25,5 +29,7 @@ class FactsBar : public QWidget {
 
 /// "vision 31 ms, prefill 24, first token 58, 3.9 a token, total 70 ms"
 QString timing_text(const Answer& answer);
+/// Every stage, a line each.
+QString stage_times_text(const Answer& answer);
 
 }  // namespace fovea::gui

@@ -68,6 +68,11 @@ QSize HeadGrid::sizeHint() const {
   return {kLabels + 4 + 30 * std::max(heads_, 1), heightForWidth(kLabels + 4 + 30 * heads_)};
 }
 
+QSize HeadGrid::largest_size() const {
+  const int width = kLabels + 4 + static_cast<int>(kLargest) * heads_;
+  return {width, heightForWidth(width)};
+}
+
 int HeadGrid::heightForWidth(int width) const {
   return kLabels + 4 + static_cast<int>(side(width)) * layers_;
 }

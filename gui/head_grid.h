@@ -16,6 +16,9 @@ class HeadGrid : public QWidget {
   explicit HeadGrid(Viewer& viewer, QWidget* parent = nullptr);
 
   QSize sizeHint() const override;
+  /// Whether the maps are there and drawn, and the size in which each is largest.
+  bool has_maps() const { return !images_.empty(); }
+  QSize largest_size() const;
   bool hasHeightForWidth() const override { return true; }
   int heightForWidth(int width) const override;
   /// Layer and head under a point, {-1, -1} beside the maps.

@@ -2,21 +2,23 @@
 
 #include <utility>
 
-#include "kernels/base/parallel.h"
+#include "gui/background.h"
 #include "kernels/device.h"
-#include "vlm/bundled.h"
 
 namespace fovea::gui {
 namespace {
 
-ModelFactsPtr facts_of(const Session& session, int threads) {
-  const LlavaModel& model = session.model();
+ModelFactsPtr facts_of(const LlavaModel& model, const QString& chat_template, int threads) {
   auto facts = std::make_shared<ModelFacts>();
   facts->folder = QString::fromStdString(model.folder());
   facts->id = QString::fromStdString(model.config().model_id);
   facts->device = QString::fromStdString(device_name(model.device()));
+  if (model.device().kind == DeviceKind::cuda) {
+    const auto info = cuda_device_info(model.device().index);
+    if (info) facts->device_detail = QString::fromStdString(info->name);
+  }
   facts->dtype = QLatin1String(linear_dtype_name(model.dtype()));
-  facts->chat_template = QString::fromStdString(session.template_name());
+  facts->chat_template = chat_template;
   facts->threads = threads;
   facts->layers = static_cast<int>(model.config().decoder.layers);
   facts->heads = static_cast<int>(model.config().decoder.heads);
@@ -26,34 +28,39 @@ ModelFactsPtr facts_of(const Session& session, int threads) {
   return facts;
 }
 
-Result<std::shared_ptr<const LlavaModel>> open_model(const LoadRequest& request, int threads) {
-  std::string folder = request.folder.toStdString();
-  if (folder.empty()) {
-    FOVEA_TRY(folder, default_model_folder());
-  }
-  return LlavaModel::load(
-      folder, {.threads = threads, .device = best_device(), .dtype = request.dtype});
+Result<std::shared_ptr<const LlavaModel>> open_model(const LoadRequest& request,
+                                                     const LoadOptions& options) {
+  FOVEA_TRY(const std::string folder, model_folder(request));
+  return LlavaModel::load(folder, options);
 }
 
 }  // namespace
 
 void InferenceWorker::load(const LoadRequest& request) {
-  const int threads = request.threads > 0 ? request.threads : available_threads();
-  auto opened = open_model(request, threads);
+  const auto load = load_options(request);
+  if (!load) {
+    Q_EMIT load_failed(load.error());
+    return;
+  }
+  auto opened = open_model(request, *load);
   if (!opened) {
     Q_EMIT load_failed(opened.error());
     return;
   }
   SessionOptions options;
-  options.threads = threads;
+  options.threads = load->threads;
   auto session = Session::create(*opened, std::move(options));
   if (!session) {
     Q_EMIT load_failed(session.error());
     return;
   }
+  request_ = request;
+  options_ = *load;
+  guided_.reset();
+  guide_.reset();
   model_ = std::move(*opened);
   session_ = std::move(*session);
-  facts_ = facts_of(*session_, threads);
+  facts_ = facts_of(*model_, QString::fromStdString(session_->template_name()), load->threads);
   has_turn_ = false;
   pictures_.clear();
   Q_EMIT loaded(facts_, model_);
@@ -66,6 +73,22 @@ void InferenceWorker::ask(const AskRequest& request) {
   } else {
     Q_EMIT ask_failed(request.id, answered_run.error());
   }
+  give_back_memory();
+}
+
+Status InferenceWorker::prepare_guide(const PruneChoice& prune) {
+  if (guided_ != nullptr && guided_by_ == prune) return {};
+  if (guide_ == nullptr) {
+    FOVEA_TRY(const std::string folder, guide_folder(request_, model_->config().model_id));
+    FOVEA_TRY(guide_, LlavaModel::load(folder, options_));
+    guide_facts_ = facts_of(*guide_, facts_->chat_template, options_.threads);
+  }
+  GuideOptions options;
+  options.threads = options_.threads;
+  FOVEA_TRY(options.prune, method_request(prune));
+  FOVEA_TRY(guided_, GuidedSession::create(*session_, guide_, std::move(options)));
+  guided_by_ = prune;
+  return {};
 }
 
 Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
@@ -74,12 +97,19 @@ Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
         .with_remedy("Choose a model folder");
   }
   FOVEA_TRY(auto policy, make_policy(request.prune));
+  std::shared_ptr<TowerPruner> tower;
+  if (model_->has_vision()) {
+    FOVEA_TRY(tower, make_tower_pruner(request.prune, model_->vision()));
+  }
+  const bool guided = request.prune.needs_guide();
+  if (guided) {
+    FOVEA_CHECK(prepare_guide(request.prune));
+  }
   if (request.replaces_last && has_turn_) {
     session_->forget_last_turn();
     pictures_.resize(pictures_before_);
     has_turn_ = false;
   }
-  session_->prune_with(std::move(policy));
 
   Question question;
   question.text = request.question.toStdString();
@@ -91,7 +121,14 @@ Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
   const auto on_text = [&](const std::string& text) {
     Q_EMIT piece(request.id, QString::fromStdString(text));
   };
-  FOVEA_TRY(Answer answer, session_->ask(question, on_text, request.stop.get()));
+  session_->prune_tower_with(std::move(tower));
+  Answer answer;
+  if (guided) {
+    FOVEA_TRY(answer, guided_->ask(question, on_text, request.stop.get()));
+  } else {
+    session_->prune_with(std::move(policy));
+    FOVEA_TRY(answer, session_->ask(question, on_text, request.stop.get()));
+  }
 
   // A question that was stopped before its first token leaves no turn behind.
   has_turn_ = !answer.token_ids.empty();
@@ -107,12 +144,14 @@ Result<RunPtr> InferenceWorker::run(const AskRequest& request) {
   result->question = request.question;
   result->follow_up = request.follow_up;
   result->prune = request.prune;
-  result->model = facts_;
-  result->tokens = answer_tokens(answer.token_ids, session_->model());
+  // Where the guide's answer was taken its words, layers and heads are looked at.
+  const bool by_guide = answer.guide != nullptr && answer.guide->exited;
+  result->model = by_guide ? guide_facts_ : facts_;
+  result->tokens = answer_tokens(answer.token_ids, by_guide ? *guide_ : *model_);
   for (const PicturePtr& picture : request.pictures) {
     answer.timings.decode_image += picture->decode_ms();
   }
-  answer.timings.load = facts_->load_ms;
+  answer.timings.load = facts_->load_ms + (guided ? guide_facts_->load_ms : 0);
   result->answer = std::move(answer);
   return result;
 }

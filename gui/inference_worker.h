@@ -7,17 +7,13 @@
 #include <atomic>
 #include <memory>
 
+#include "gui/load_request.h"
 #include "gui/run.h"
+#include "vlm/guided_session.h"
 
 namespace fovea::gui {
 
 using StopFlag = std::shared_ptr<std::atomic<bool>>;
-
-struct LoadRequest {
-  QString folder;  // empty: default_model_folder()
-  DTypeChoice dtype = DTypeChoice::automatic;
-  int threads = 0;  // 0: every core this process may use
-};
 
 struct AskRequest {
   int id = 0;
@@ -51,10 +47,17 @@ class InferenceWorker : public QObject {
 
  private:
   Result<RunPtr> run(const AskRequest& request);
+  /// Makes the pair ready that answers a question pruned like this; the guide is loaded when it is
+  /// needed first.
+  Status prepare_guide(const PruneChoice& prune);
 
-  std::shared_ptr<const LlavaModel> model_;
+  LoadRequest request_;  // of the model that is there
+  LoadOptions options_;
+  std::shared_ptr<const LlavaModel> model_, guide_;
   std::unique_ptr<Session> session_;
-  ModelFactsPtr facts_;
+  std::unique_ptr<GuidedSession> guided_;  // beside session_, null until sgl is asked for
+  PruneChoice guided_by_;                  // what guided_ was made for
+  ModelFactsPtr facts_, guide_facts_;
   bool has_turn_ = false;             // the last question is part of the conversation
   std::vector<PicturePtr> pictures_;  // of the conversation
   std::size_t pictures_before_ = 0;   // how many were there before the last question

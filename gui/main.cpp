@@ -40,7 +40,9 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
   parser.addOptions({
       {"model", QObject::tr("Model folder (default: the one used last, or the bundled one)"),
        "DIR"},
-      {"dtype", QObject::tr("Weights as auto, f32 or bf16"), "TYPE"},
+      {"guide", QObject::tr("Folder of the small model that sgl asks first"), "DIR"},
+      {"device", QObject::tr("Where to compute: auto, cpu, cuda or cuda:N"), "NAME"},
+      {"dtype", QObject::tr("Weights as auto, f32, bf16 or (on a GPU) f16"), "TYPE"},
       {"threads", QObject::tr("Threads (default: every core)"), "N"},
       {"screenshot", QObject::tr("Run --script without a screen and save its pictures here"),
        "DIR"},
@@ -55,18 +57,16 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
     return fovea::make_error(fovea::ErrorCode::usage, "--screenshot and --script need each other");
   }
   options.model_is_named = parser.isSet("model");
-  options.model.folder =
-      parser.isSet("model") ? parser.value("model") : settings.get("model/folder").toString();
-  const QString dtype =
-      parser.isSet("dtype") ? parser.value("dtype") : settings.get("model/dtype").toString();
-  if (dtype == "f32") {
-    options.model.dtype = fovea::DTypeChoice::f32;
-  } else if (dtype == "bf16") {
-    options.model.dtype = fovea::DTypeChoice::bf16;
-  } else if (dtype != "auto") {
-    return fovea::make_error(fovea::ErrorCode::usage, "the CPU offers f32 and bf16")
-        .in_field("--dtype " + dtype.toStdString());
-  }
+  // What the line does not say is as it was set last; a model of the line brings its own guide.
+  const auto said = [&](const char* option, const char* key) {
+    const QString name = QString::fromLatin1(option);
+    return parser.isSet(name) ? parser.value(name) : settings.get(key).toString();
+  };
+  options.model.folder = said("model", "model/folder");
+  options.model.guide =
+      parser.isSet("model") ? parser.value("guide") : said("guide", "model/guide");
+  options.model.device = said("device", "model/device");
+  FOVEA_TRY(options.model.dtype, find_dtype_choice(said("dtype", "model/dtype")));
   options.model.threads = settings.get("model/threads").toInt();
   if (parser.isSet("threads")) {
     bool valid = false;
@@ -79,9 +79,12 @@ fovea::Result<Options> read_options(const QApplication& app, const Settings& set
   return options;
 }
 
-bool wants_screenshots(int argc, char** argv) {
+bool says(int argc, char** argv, std::initializer_list<const char*> options) {
   for (int i = 1; i < argc; ++i) {
-    if (QByteArray(argv[i]).startsWith("--screenshot")) return true;
+    const QByteArray word(argv[i]);
+    for (const char* option : options) {
+      if (word == option || word.startsWith(QByteArray(option) + '=')) return true;
+    }
   }
   return false;
 }
@@ -89,9 +92,11 @@ bool wants_screenshots(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Screenshots need no screen, and neither read nor change what the user has set.
-  const bool scripted = wants_screenshots(argc, argv);
-  if (scripted && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
+  // Screenshots and help need no screen, and the first neither read nor change what the user has
+  // set.
+  const bool scripted = says(argc, argv, {"--screenshot"});
+  const bool tells = says(argc, argv, {"-h", "--help", "--help-all", "-v", "--version"});
+  if ((scripted || tells) && qEnvironmentVariableIsEmpty("QT_QPA_PLATFORM")) {
     qputenv("QT_QPA_PLATFORM", "offscreen");
   }
   const QApplication app(argc, argv);

@@ -33,6 +33,7 @@ Display display_of(const Settings& settings) {
   const auto map = parse_color_map(settings.get("look/color_map").toString().toStdString());
   if (map) display.color_map = *map;
   display.opacity = std::clamp(settings.get("look/opacity").toDouble(), 0.0, 1.0);
+  display.reversed = settings.get("look/reversed").toBool();
   display.fade = settings.get("look/fade").toBool();
   display.lift = settings.get("look/lift").toBool();
   display.smooth = settings.get("look/smooth").toBool();
@@ -60,6 +61,7 @@ const char* color_map_name(ColorMap map) {
 void remember_display(Settings& settings, const Display& display) {
   settings.set("look/color_map", QString::fromLatin1(color_map_name(display.color_map)));
   settings.set("look/opacity", display.opacity);
+  settings.set("look/reversed", display.reversed);
   settings.set("look/fade", display.fade);
   settings.set("look/lift", display.lift);
   settings.set("look/smooth", display.smooth);
@@ -361,18 +363,31 @@ void MainWindow::export_view() {
   Settings& settings = viewer_.settings();
   const PicturePtr picture = viewer_.shown_picture();
   if (!picture) return;
-  const QString name = QFileInfo(picture->path()).completeBaseName() + QStringLiteral("-view.png");
+  const ExportedRow& last = find_exported(settings.get("recent/export_kind").toString());
+  QStringList filters;
+  for (const ExportedRow& row : kExported) filters << tr(row.filter);
+  QString chosen = tr(last.filter);
+  const QString name =
+      QStringLiteral("%1-%2.png")
+          .arg(QFileInfo(picture->path()).completeBaseName(), QString::fromLatin1(last.name));
   const QString folder = settings.get("recent/export_folder").toString();
-  const QString file = QFileDialog::getSaveFileName(
-      this, tr("Export view"), folder.isEmpty() ? name : folder + QLatin1Char('/') + name,
-      tr("PNG, with values as .npy and JSON (*.png)"));
+  const QString file =
+      QFileDialog::getSaveFileName(this, tr("Export, with values as .npy and JSON"),
+                                   folder.isEmpty() ? name : folder + QLatin1Char('/') + name,
+                                   filters.join(QStringLiteral(";;")), &chosen);
   if (file.isEmpty()) return;
+  const auto kind = static_cast<std::size_t>(std::max<qsizetype>(filters.indexOf(chosen), 0));
   settings.set("recent/export_folder", QFileInfo(file).absolutePath());
-  if (const Status written =
-          export_files(file, picture_of_view(), viewer_, main_pane_->picture_view().scene());
-      !written) {
+  settings.set("recent/export_kind", QString::fromLatin1(kExported[kind].name));
+  if (const Status written = export_to(file, kExported[kind].kind); !written) {
     notices_->add(written.error());
   }
+}
+
+Status MainWindow::export_to(const QString& file, Exported kind) {
+  FOVEA_TRY(const QImage picture,
+            exported_picture(kind, viewer_, main_pane_->picture_view(), picture_of_view()));
+  return export_files(file, picture, viewer_, main_pane_->picture_view().scene());
 }
 
 void MainWindow::copy_view() {

@@ -5,6 +5,7 @@
 #include <QMainWindow>
 
 #include "gui/ask_bar.h"
+#include "gui/exported_picture.h"
 #include "gui/facts_bar.h"
 #include "gui/notice_strip.h"
 #include "gui/run_pane.h"
@@ -42,6 +43,8 @@ class MainWindow : public QMainWindow {
   void open_folder();
   void choose_model();
   void export_view();
+  /// Errors: those of exported_picture() and export_files().
+  Status export_to(const QString& file, Exported kind);
   void copy_view();
   void focus_question();
   void escape();

@@ -3,6 +3,7 @@
 
 #include <QComboBox>
 #include <QDialog>
+#include <QFormLayout>
 #include <QLabel>
 #include <QPushButton>
 #include <QSpinBox>
@@ -28,12 +29,15 @@ class ModelDialog : public QDialog {
 
  private:
   LoadRequest request() const;
-  void browse();
+  /// A line for a folder: names typed or used before, and a button that browses.
+  QComboBox* add_folder(QFormLayout& form, const QString& label, const QString& empty,
+                        const char* recent, const QString& tip);
+  void list_devices();
   void look();
   void show_estimate(const Result<ModelEstimate>& estimate);
 
   Viewer& viewer_;
-  QComboBox *folder_, *dtype_;
+  QComboBox *folder_, *guide_, *device_, *dtype_;
   QSpinBox* threads_;
   QLabel* facts_;
   QPushButton* load_;

@@ -2,7 +2,6 @@
 
 #include <QObject>
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
@@ -80,10 +79,11 @@ QString word_text(const Run& run, int token) {
 
 void add_attention(OverlayScene& scene, const Run& run, const Run::Grid& grid,
                    const ViewState& view, Readings& readings) {
-  const MapChoice& choice = view.choice();
+  const MapChoice choice = within(view.choice(), run.model->layers, run.model->heads);
   scene.caption = QObject::tr("Attention of %1 \u00b7 %2 \u00b7 %3")
                       .arg(word_text(run, view.token()), layer_text(choice, run.model->layers),
                            head_text(choice));
+  if (run.by_guide()) scene.caption = QObject::tr("Guide: %1").arg(scene.caption);
   if (!run.has_trace()) {
     scene.caption =
         run.words() == 0
@@ -126,7 +126,12 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   const auto& stages = run.answer.pruning.stages;
   const int stage = std::min(view.stage(), static_cast<int>(stages.size()));
   scene.cells = cells_at_stage(run, grid, stage);
-  if (stages.empty()) {
+  if (run.by_guide()) {
+    scene.caption = QObject::tr(
+                        "The guide answered: all %1 patches went through it, none through "
+                        "the large model")
+                        .arg(run.answer.pruning.initial);
+  } else if (stages.empty()) {
     scene.caption = QObject::tr("Nothing was pruned: all %1 patches went through every layer")
                         .arg(run.answer.pruning.initial);
   } else if (stage == 0) {
@@ -134,11 +139,14 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   } else {
     const StageRecord& record = stages[static_cast<std::size_t>(stage - 1)];
     const auto kept = static_cast<qlonglong>(record.tokens());
+    const QString place = record.when == Hook::vit_block
+                              ? QObject::tr("tower block %1").arg(record.layer)
+                              : QObject::tr("layer %1").arg(record.layer);
     scene.caption =
-        QObject::tr("Stage %1 of %2, layer %3: %4 of %5 patches kept (%6 %)")
+        QObject::tr("Stage %1 of %2, %3: %4 of %5 patches kept (%6 %)")
             .arg(stage)
             .arg(stages.size())
-            .arg(record.layer)
+            .arg(place)
             .arg(kept)
             .arg(run.answer.pruning.initial)
             .arg(100.0 * static_cast<double>(kept) /
@@ -147,10 +155,16 @@ void add_kept(OverlayScene& scene, const Run& run, const Run::Grid& grid, const 
   }
 }
 
+/// Faint values are lifted, if that was chosen.
+double lifted(const Display& display, double strength) {
+  return display.lift ? std::sqrt(strength) : strength;
+}
+
 }  // namespace
 
-double color_place(const Display& display, double strength) {
-  return display.lift ? std::sqrt(strength) : strength;
+std::array<std::uint8_t, 3> display_color(const Display& display, double strength) {
+  const double place = lifted(display, strength);
+  return color_of(display.color_map, display.reversed ? 1 - place : place);
 }
 
 int OverlayScene::cell_of(int id) const {
@@ -197,11 +211,11 @@ std::vector<CellState> cells_at_stage(const Run& run, const Run::Grid& grid, int
 OverlayScene compose_painting(const Run& run, int picture, const ViewState& view) {
   OverlayScene scene = bare_scene(run.grid(picture));
   if (scene.rows == 0) return scene;
-  const auto painted = std::count_if(scene.ids.begin(), scene.ids.end(), [&](std::int32_t id) {
-    return view.painted().contains(id);
-  });
-  scene.caption = QObject::tr("Choosing by hand: %1 of %2 patches \u00b7 drag keeps, with Ctrl or the "
-                              "right button it drops")
+  const auto painted = std::count_if(scene.ids.begin(), scene.ids.end(),
+                                     [&](std::int32_t id) { return view.painted().contains(id); });
+  scene.caption = QObject::tr(
+                      "Choosing by hand: %1 of %2 patches \u00b7 drag keeps, with Ctrl or the "
+                      "right button it drops")
                       .arg(painted)
                       .arg(scene.ids.size());
   return scene;
@@ -219,15 +233,14 @@ OverlayScene compose_encoder(const EncoderMaps* maps, const ViewState& view, con
   const auto part = [](int chosen, std::int64_t count) {
     std::vector<int> all(static_cast<std::size_t>(count));
     std::iota(all.begin(), all.end(), 0);
-    return chosen == EncoderChoice::kMean ? all
-                                          : std::vector<int>{std::min(chosen, all.back())};
+    return chosen == EncoderChoice::kMean ? all : std::vector<int>{std::min(chosen, all.back())};
   };
   const GridMap map =
       choice.map == EncoderChoice::Map::rollout
           ? maps->grid(maps->rollout)
-          : maps->mean(choice.map == EncoderChoice::Map::received ? maps->received_maps
-                                                                  : maps->class_maps,
-                       part(choice.layer, maps->layers), part(choice.head, maps->heads));
+          : maps->mean(
+                choice.map == EncoderChoice::Map::received ? maps->received_maps : maps->class_maps,
+                part(choice.layer, maps->layers), part(choice.head, maps->heads));
   scene.rows = map.rows;
   scene.cols = map.cols;
   scene.rect = {map.rect.x, map.rect.y, map.rect.width, map.rect.height};
@@ -268,9 +281,9 @@ QImage heat_image(const GridMap& map, double low, double high, const Display& di
   for (std::size_t step = 0; step < table.size(); ++step) {
     const double strength = static_cast<double>(step) / static_cast<double>(table.size() - 1);
     const double floor = display.fade ? 0.0 : kFloor;
-    const double place = color_place(display, strength);
-    table[step] = premultiplied(color_of(display.color_map, place),
-                                display.opacity * (floor + (1 - floor) * place));
+    table[step] =
+        premultiplied(display_color(display, strength),
+                      display.opacity * (floor + (1 - floor) * lifted(display, strength)));
   }
   const auto color = [&](double value) {
     const double strength = high > low ? std::clamp((value - low) / (high - low), 0.0, 1.0) : 0.0;

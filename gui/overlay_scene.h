@@ -5,6 +5,7 @@
 #include <QImage>
 #include <QRectF>
 #include <QString>
+#include <array>
 #include <vector>
 
 #include "gui/readings.h"
@@ -48,8 +49,8 @@ OverlayScene compose_painting(const Run& run, int picture, const ViewState& view
 OverlayScene compose_encoder(const EncoderMaps* maps, const ViewState& view, const Run* run,
                              int picture);
 
-/// Where on the colour map a value lies that is `strength` (0 to 1) of the range.
-double color_place(const Display& display, double strength);
+/// The colour of a value that is `strength` (0 to 1) of the range.
+std::array<std::uint8_t, 3> display_color(const Display& display, double strength);
 
 /// A map as colours with transparency: one pixel a cell, or finer and bilinear between cell centres
 /// when display.smooth. Cells without a value are transparent.

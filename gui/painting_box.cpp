@@ -12,7 +12,8 @@ PaintingBox::PaintingBox(Viewer& viewer, QWidget* parent)
   count_->setWordWrap(true);
   paint_ = new QPushButton(icon(Glyph::paint), tr("Paint"));
   paint_->setCheckable(true);
-  paint_->setToolTip(tr("Drag over the picture to keep patches; Ctrl or the right button drops (K)"));
+  paint_->setToolTip(
+      tr("Drag over the picture to keep patches; Ctrl or the right button drops (K)"));
   from_stage_ = new QPushButton(tr("From this stage"));
   from_stage_->setToolTip(tr("Start from the patches that are kept at the stage on screen"));
   clear_ = new QPushButton(tr("Clear"));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pruning/method.h"
+#include "vision/tower_pruner.h"
 
 namespace fovea::gui {
 
@@ -17,11 +18,22 @@ struct PruneChoice {
   std::optional<double> budget;  // visual tokens entering each layer on average; wins over preset
   std::optional<double> debias;  // sigma of the weights exp(-sigma i / (L - 1)) on the scores
   bool ignore_padding = false;   // scores of padding do not count
+  /// sgl: the guide's answer is taken where its score (or its confidence) is above; none: never.
+  std::optional<double> exit_threshold;
+  bool exit_by_confidence = false;
+  /// In the vision tower, beside the method: which patches stay, and the share left at its end.
+  enum class Tower { whole, top_k, random, merged } tower = Tower::whole;
+  double tower_share = 0.5;
   std::vector<std::int32_t> keep;  // visual tokens chosen by hand, ascending; wins over method
 
-  bool prunes() const { return !method.isEmpty() || !keep.empty(); }
+  bool prunes() const { return !method.isEmpty() || !keep.empty() || prunes_tower(); }
+  bool prunes_tower() const { return tower != Tower::whole; }
   bool debiased() const { return !method.isEmpty() && keep.empty() && (debias || ignore_padding); }
   PruneChoice without_debias() const;
+  /// Whether a small model answers first.
+  bool needs_guide() const;
+  /// The same guide, whose answer is always taken.
+  PruneChoice guide_alone() const;
   /// As the command line writes it: "none", "fastv", "fastv:budget=64:debias=1.2"; a choice made by
   /// hand, which no short text can hold, as its size.
   QString label() const;
@@ -31,7 +43,19 @@ struct PruneChoice {
 /// Whether a method ranks by scores that can be debiased.
 bool takes_debias(const QString& method);
 
-/// Null for a choice that prunes nothing. Errors: usage.
+/// A choice of a method as the library takes it. Precondition: it names a method, and no patches
+/// chosen by hand. Errors: usage.
+Result<MethodRequest> method_request(const PruneChoice& choice);
+
+/// Null for a choice that prunes nothing between the decoder's layers. Errors: usage.
 Result<std::shared_ptr<Policy>> make_policy(const PruneChoice& choice);
+
+/// Null for a choice that leaves the tower whole. Errors: usage, for a tower too shallow to cut.
+Result<std::shared_ptr<TowerPruner>> make_tower_pruner(const PruneChoice& choice,
+                                                       const VitEncoder& tower);
+
+/// "topk", "random" and "tome" as --vit-prune has them, "whole"; and back, whole for other names.
+const char* tower_name(PruneChoice::Tower tower);
+PruneChoice::Tower find_tower(const QString& name);
 
 }  // namespace fovea::gui

@@ -1,5 +1,6 @@
 #include "gui/run.h"
 
+#include <QObject>
 #include <algorithm>
 
 namespace fovea::gui {
@@ -54,8 +55,18 @@ std::vector<AnswerToken> answer_tokens(const std::vector<std::int32_t>& ids,
   return tokens;
 }
 
+QString pruning_text(const Run& run) {
+  if (!run.prune.prunes()) return QObject::tr("not pruned");
+  if (run.by_guide() && run.prune == run.prune.guide_alone()) return QObject::tr("the guide alone");
+  return run.prune.label();
+}
+
 QString visual_token_text(const Run& run) {
   const PruningRecord& pruning = run.answer.pruning;
+  if (run.by_guide()) {
+    return QStringLiteral("no visual token in the large model, %1 in the guide")
+        .arg(pruning.initial);
+  }
   if (pruning.stages.empty()) return QStringLiteral("%1 visual tokens").arg(pruning.initial);
   const auto kept = static_cast<qlonglong>(pruning.stages.back().tokens());
   const double share =
@@ -65,6 +76,19 @@ QString visual_token_text(const Run& run) {
       .arg(kept)
       .arg(pruning.initial)
       .arg(share, 0, 'f', 1);
+}
+
+QString guide_text(const Run& run) {
+  if (run.answer.guide == nullptr) return {};
+  const GuideReport& guide = *run.answer.guide;
+  QString text = QObject::tr("Guide %1: \u201c%2\u201d, confidence %3")
+                     .arg(QString::fromStdString(guide.model->config().model_id),
+                          QString::fromStdString(guide.answer.text))
+                     .arg(guide.confidence, 0, 'f', 3);
+  if (guide.score) text += QObject::tr(", score %1").arg(*guide.score, 0, 'f', 3);
+  text +=
+      guide.exited ? QObject::tr("; taken as the answer") : QObject::tr("; it ranked the patches");
+  return text + QObject::tr(", in %1 ms").arg(guide.answer.timings.total, 0, 'f', 0);
 }
 
 }  // namespace fovea::gui

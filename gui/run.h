@@ -8,13 +8,14 @@
 
 #include "gui/picture.h"
 #include "gui/prune_choice.h"
-#include "vlm/session.h"
+#include "vlm/guided_session.h"
 
 namespace fovea::gui {
 
 /// What the window says about a loaded model.
 struct ModelFacts {
   QString folder, id, device, dtype, chat_template;
+  QString device_detail;  // what a GPU is called; empty on the CPU
   int threads = 1, layers = 0, heads = 0;
   std::int64_t visual_tokens = 0;  // of one picture
   double load_ms = 0;
@@ -36,13 +37,15 @@ struct Run {
   std::vector<PicturePtr> pictures;        // of the whole conversation, as the prompt shows them
   std::vector<PicturePtr> asked_pictures;  // those that came with this question
   PruneChoice prune;
-  ModelFactsPtr model;
-  Answer answer;  // its trace goes when newer runs need the memory
+  ModelFactsPtr model;  // the one whose answer it is: the guide where its answer was taken
+  Answer answer;        // its trace goes when newer runs need the memory
   std::vector<AnswerToken> tokens;
 
   const SequenceLayout& layout() const { return answer.layout; }
   QString text() const { return QString::fromStdString(answer.text); }
   bool has_trace() const { return answer.trace != nullptr; }
+  /// Whether the guide's answer was taken, and the large model never ran.
+  bool by_guide() const { return answer.guide != nullptr && answer.guide->exited; }
   /// Tokens that can be looked at: traced ones, without the end token.
   int words() const;
   /// Visual ids of one picture, by cell: [rows, cols], -1 where the grid has no token.
@@ -59,7 +62,13 @@ using RunPtr = std::shared_ptr<Run>;
 std::vector<AnswerToken> answer_tokens(const std::vector<std::int32_t>& ids,
                                        const LlavaModel& model);
 
+/// How it came about: "not pruned", "the guide alone", else as PruneChoice::label() says.
+QString pruning_text(const Run& run);
+
 /// "50 of 576 visual tokens kept (8.7 %)" of the last stage, or "576 visual tokens".
 QString visual_token_text(const Run& run);
+
+/// What the guide said, how sure it was and what became of it, in a line; empty without a guide.
+QString guide_text(const Run& run);
 
 }  // namespace fovea::gui

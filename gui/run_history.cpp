@@ -26,7 +26,9 @@ QVariant RunHistory::data(const QModelIndex& index, int role) const {
     case AnswerRole:
       return stopped ? run.text() + tr(" (stopped)") : run.text();
     case DetailRole: {
-      const QString prune = run.prune.prunes() ? run.prune.label() : tr("not pruned");
+      const QString prune = run.by_guide() && run.prune != run.prune.guide_alone()
+                                ? tr("%1, by the guide").arg(pruning_text(run))
+                                : pruning_text(run);
       return tr("%1, %2 ms").arg(prune).arg(run.answer.timings.total, 0, 'f', 0);
     }
     case TracedRole:

@@ -144,8 +144,8 @@ void RunPane::set_header_visible(bool visible) {
 }
 
 void RunPane::level(RunPane& a, RunPane& b) {
-  const int header = std::max(a.header_->heightForWidth(a.width()),
-                              b.header_->heightForWidth(b.width()));
+  const int header =
+      std::max(a.header_->heightForWidth(a.width()), b.header_->heightForWidth(b.width()));
   const int words =
       std::max(a.words_->layout()->sizeHint().height(), b.words_->layout()->sizeHint().height());
   for (RunPane* pane : {&a, &b}) {
@@ -193,8 +193,7 @@ void RunPane::refresh_scene() {
     scene = compose_painting(*shown, viewer_.picture_in(*shown), state);
   } else if (encoder) {
     const EncoderMapsPtr maps = viewer_.encoder().maps(picture, state.encoder().rollout);
-    scene = compose_encoder(maps.get(), state, shown.get(),
-                            shown ? viewer_.picture_in(*shown) : 0);
+    scene = compose_encoder(maps.get(), state, shown.get(), shown ? viewer_.picture_in(*shown) : 0);
   } else if (shown) {
     scene = compose(*shown, viewer_.picture_in(*shown), state, viewer_.readings());
   }
@@ -268,8 +267,12 @@ void RunPane::refresh_header() {
                                        : marked_difference(shown->text(), other->text());
     answer = side_ == Side::main ? main : reference;
   }
-  const QString how = shown->prune.prunes() ? shown->prune.label() : tr("Not pruned");
+  QString how = pruning_text(*shown);
+  how.front() = how.front().toUpper();
   const bool same = other && other->text() == shown->text();
+  if (const QString guide = guide_text(*shown); !guide.isEmpty()) {
+    answer += QStringLiteral("<br><small>%1</small>").arg(guide.toHtmlEscaped());
+  }
   header_->setText(QStringLiteral("<b>%1</b> \u00b7 %2 \u00b7 %3 ms%4<br>%5")
                        .arg(how.toHtmlEscaped(), visual_token_text(*shown))
                        .arg(shown->answer.timings.total, 0, 'f', 0)

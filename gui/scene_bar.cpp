@@ -46,8 +46,7 @@ void SceneBar::paintEvent(QPaintEvent*) {
     text_at_right(QString::number(high_, 'g', 3), palette().color(QPalette::WindowText));
     right -= kBarWidth;
     for (int x = 0; x < kBarWidth; ++x) {
-      const auto color = color_of(display_.color_map,
-                                  color_place(display_, static_cast<double>(x) / (kBarWidth - 1)));
+      const auto color = display_color(display_, static_cast<double>(x) / (kBarWidth - 1));
       painter.fillRect(right + x, middle - kBarHeight / 2, 1, kBarHeight,
                        QColor(color[0], color[1], color[2]));
     }

@@ -54,8 +54,7 @@ void say(const QJsonObject& object) {
 
 }  // namespace
 
-Script::Script(MainWindow& window, QString folder)
-    : window_(window), folder_(std::move(folder)) {}
+Script::Script(MainWindow& window, QString folder) : window_(window), folder_(std::move(folder)) {}
 
 Status Script::load(const QString& file) {
   QFile source(file);
@@ -219,9 +218,21 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     viewer.set_prune(choice);
   } else if (is("compare")) {
     FOVEA_TRY(const bool on, on_off(words));
-    viewer.set_against(words.value(1) == QLatin1String("biased") ? Viewer::Against::biased
-                                                                 : Viewer::Against::unpruned);
+    const auto against = Viewer::find_against(words.value(1, QStringLiteral("unpruned")));
+    if (!against) return wrong(QStringLiteral("nothing can be compared with \"%1\"").arg(words[1]));
+    viewer.set_against(*against);
     viewer.set_comparing(on);
+  } else if (is("tower")) {
+    PruneChoice choice = viewer.prune();
+    choice.tower = find_tower(first);
+    if (words.size() > 1) choice.tower_share = words[1].toDouble();
+    viewer.set_prune(choice);
+  } else if (is("exit")) {
+    PruneChoice choice = viewer.prune();
+    choice.exit_threshold.reset();
+    if (first != QLatin1String("never")) choice.exit_threshold = words.value(1).toDouble();
+    choice.exit_by_confidence = first == QLatin1String("confidence");
+    viewer.set_prune(choice);
   } else if (is("debias")) {
     PruneChoice choice = viewer.prune();
     choice.debias.reset();
@@ -336,6 +347,9 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
     window_.choose_model();
   } else if (is("keys")) {
     window_.show_keys();
+  } else if (is("export")) {
+    return window_.export_to(QStringLiteral("%1/%2.png").arg(folder_, words.value(1)),
+                             find_exported(first).kind);
   } else if (is("shot")) {
     return shoot(rest);
   } else if (is("answer")) {

@@ -8,7 +8,9 @@
 //   model DIR                    loads another model
 //   prune none|METHOD [PRESET|N] how the next question is pruned: a preset, or N tokens a layer
 //   debias SIGMA|off, padding on|off  how scores are debiased before a cut
-//   compare on|off [unpruned|biased]  ask for what stands beside the answer, too
+//   tower whole|topk|random|tome [SHARE]  which patches stay in the vision tower
+//   exit never|score|confidence [THRESHOLD]  when sgl takes its guide's answer
+//   compare on|off [unpruned|biased|guide]  ask for what stands beside the answer, too
 //   paint ROW COLUMN ROW COLUMN  keeps the patches of this rectangle, corners included
 //   painting on|off, ask_painted
 //   follow on|off                questions go on after the answers before
@@ -25,6 +27,7 @@
 //   zoom fit|width|FACTOR
 //   choose_model                 the dialog that loads models (the next shot is of it)
 //   keys                         the page of shortcuts (the next shot is of it)
+//   export view|overlay|map|heads NAME  saves DIR/NAME.png with .npy and JSON
 //   shot NAME                    saves DIR/NAME.png
 //   answer                       prints question and answer on screen as one JSON object
 //   measure                      prints as one JSON object when the window came to rest (in

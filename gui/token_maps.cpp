@@ -14,14 +14,14 @@ constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
 std::vector<int> chosen_layers(const MapChoice& choice, int layers) {
   if (choice.layer == MapChoice::kMeanOfLayers) return default_layers(layers);
-  return {std::clamp(choice.layer, 0, layers - 1)};
+  return {choice.layer};
 }
 
 /// One value per visual token of one layer.
 std::vector<float> reduce_heads(const TokenMaps& maps, int layer, const HeadChoice& choice) {
   const auto visual = static_cast<std::size_t>(maps.visual);
   if (choice.kind == HeadChoice::Kind::one) {
-    const float* row = maps.row(layer, std::clamp(choice.head, 0, maps.heads - 1));
+    const float* row = maps.row(layer, choice.head);
     return {row, row + visual};
   }
   // A token is pruned for all heads of a layer or for none.
@@ -41,6 +41,12 @@ std::vector<float> reduce_heads(const TokenMaps& maps, int layer, const HeadChoi
 
 }  // namespace
 
+MapChoice within(MapChoice choice, int layers, int heads) {
+  choice.layer = std::min(choice.layer, layers - 1);
+  choice.heads.head = std::clamp(choice.heads.head, 0, heads - 1);
+  return choice;
+}
+
 Result<TokenMaps> compute_token_maps(Context& context, const Trace& trace, int token) {
   TokenMaps maps;
   maps.layers = trace.layers();
@@ -55,7 +61,8 @@ Result<TokenMaps> compute_token_maps(Context& context, const Trace& trace, int t
   return maps;
 }
 
-std::vector<float> reduce_maps(const TokenMaps& maps, const MapChoice& choice) {
+std::vector<float> reduce_maps(const TokenMaps& maps, const MapChoice& wanted) {
+  const MapChoice choice = within(wanted, maps.layers, maps.heads);
   const auto visual = static_cast<std::size_t>(maps.visual);
   std::vector<float> sum(visual, 0.0F);
   std::vector<int> count(visual, 0);
@@ -73,7 +80,8 @@ std::vector<float> reduce_maps(const TokenMaps& maps, const MapChoice& choice) {
   return sum;
 }
 
-double attention_share(const TokenMaps& maps, const MapChoice& choice) {
+double attention_share(const TokenMaps& maps, const MapChoice& wanted) {
+  const MapChoice choice = within(wanted, maps.layers, maps.heads);
   const std::vector<int> layers = chosen_layers(choice, maps.layers);
   double total = 0;
   for (const int layer : layers) {

@@ -24,6 +24,9 @@ struct MapChoice {
   bool operator==(const MapChoice&) const = default;
 };
 
+/// The nearest choice that a model with so many layers and heads has.
+MapChoice within(MapChoice choice, int layers, int heads);
+
 struct TokenMaps {
   int layers = 0, heads = 0;
   std::int64_t visual = 0;    // ids, those of tokens that never entered the decoder included
@@ -40,11 +43,11 @@ struct TokenMaps {
 Result<TokenMaps> compute_token_maps(Context& context, const Trace& trace, int token);
 
 /// One value per visual token; NaN where it was pruned before every layer that was chosen.
-std::vector<float> reduce_maps(const TokenMaps& maps, const MapChoice& choice);
+std::vector<float> reduce_maps(const TokenMaps& maps, const MapChoice& wanted);
 
 /// Part of the attention that lies on the pictures, 0 to 1: the sum of a row, reduced over layers
 /// and heads in the same way.
-double attention_share(const TokenMaps& maps, const MapChoice& choice);
+double attention_share(const TokenMaps& maps, const MapChoice& wanted);
 
 /// Values per visual token put into the cells of a picture; NaN in cells without a token.
 GridMap place_on_grid(const std::vector<float>& values, const Run::Grid& grid);

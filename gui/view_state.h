@@ -38,10 +38,11 @@ enum class Range {
 
 struct Display {
   ColorMap color_map = ColorMap::inferno;
-  double opacity = 0.8;  // where the map is strongest
-  bool fade = false;     // low values are transparent, else they darken the picture
-  bool lift = true;      // colours follow the square root of the value: faint places show
-  bool smooth = true;    // between cell centres, else flat cells
+  double opacity = 0.8;   // where the map is strongest
+  bool reversed = false;  // the other end of the colours stands for high values
+  bool fade = false;      // low values are transparent, else they darken the picture
+  bool lift = true;       // colours follow the square root of the value: faint places show
+  bool smooth = true;     // between cell centres, else flat cells
   Range range = Range::shared;
   bool operator==(const Display&) const = default;
 };

@@ -1,10 +1,21 @@
 #include "gui/viewer.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 namespace fovea::gui {
 namespace {
+
+struct NamedAgainst {
+  const char* name;
+  Viewer::Against against;
+};
+constexpr std::array<NamedAgainst, 3> kAgainst{{
+    {"unpruned", Viewer::Against::unpruned},
+    {"biased", Viewer::Against::biased},
+    {"guide", Viewer::Against::guide},
+}};
 
 bool shows(const Run& run, const Picture& picture) {
   return std::any_of(run.pictures.begin(), run.pictures.end(),
@@ -26,8 +37,14 @@ Viewer::Viewer(Settings& settings, QObject* parent)
     prune_.debias = sigma;
   }
   prune_.ignore_padding = settings_.get("ask/ignore_padding").toBool();
-  const QString against = settings_.get("ask/against").toString();
-  against_ = against == QLatin1String("biased") ? Against::biased : Against::unpruned;
+  if (const double threshold = settings_.get("ask/exit_threshold").toDouble();
+      prune_.needs_guide() && threshold >= 0) {
+    prune_.exit_threshold = threshold;
+    prune_.exit_by_confidence = settings_.get("ask/exit_by").toString() == u"confidence";
+  }
+  prune_.tower = find_tower(settings_.get("ask/tower").toString());
+  prune_.tower_share = std::clamp(settings_.get("ask/tower_share").toDouble(), 0.01, 1.0);
+  against_ = find_against(settings_.get("ask/against").toString()).value_or(Against::unpruned);
 
   connect(&pictures_, &ImageSource::failed, this, &Viewer::notice);
   connect(&pictures_, &ImageSource::current_changed, this, &Viewer::follow_picture);
@@ -75,6 +92,11 @@ void Viewer::set_prune(const PruneChoice& prune) {
   settings_.set("ask/budget", prune_.budget.value_or(0.0));
   settings_.set("ask/debias", prune_.debias.value_or(0.0));
   settings_.set("ask/ignore_padding", prune_.ignore_padding);
+  settings_.set("ask/tower", QString::fromLatin1(tower_name(prune_.tower)));
+  settings_.set("ask/tower_share", prune_.tower_share);
+  settings_.set("ask/exit_threshold", prune_.exit_threshold.value_or(-1.0));
+  settings_.set("ask/exit_by",
+                prune_.exit_by_confidence ? QStringLiteral("confidence") : QStringLiteral("score"));
   Q_EMIT prune_changed();
 }
 
@@ -94,14 +116,26 @@ void Viewer::set_comparing(bool comparing) {
 void Viewer::set_against(Against against) {
   if (against == against_) return;
   against_ = against;
-  settings_.set("ask/against", against == Against::biased ? QStringLiteral("biased")
-                                                          : QStringLiteral("unpruned"));
+  for (const NamedAgainst& row : kAgainst) {
+    if (row.against == against) settings_.set("ask/against", QString::fromLatin1(row.name));
+  }
   Q_EMIT prune_changed();
   if (comparing_) complete_comparison();
 }
 
+std::optional<Viewer::Against> Viewer::find_against(const QString& name) {
+  for (const NamedAgainst& row : kAgainst) {
+    if (name == QLatin1String(row.name)) return row.against;
+  }
+  return std::nullopt;
+}
+
 PruneChoice Viewer::beside(const PruneChoice& prune) const {
-  return against_ == Against::biased && prune.debiased() ? prune.without_debias() : PruneChoice{};
+  if (against_ == Against::biased && prune.debiased()) return prune.without_debias();
+  if (against_ == Against::guide && prune.needs_guide() && prune != prune.guide_alone()) {
+    return prune.guide_alone();
+  }
+  return {};
 }
 
 void Viewer::complete_comparison() {
@@ -134,12 +168,15 @@ void Viewer::use_model(const LoadRequest& request) {
 void Viewer::remember_model() {
   if (!chosen_model_) return;
   settings_.set("model/folder", chosen_model_->folder);
-  settings_.set("model/dtype", chosen_model_->dtype == DTypeChoice::f32    ? QStringLiteral("f32")
-                               : chosen_model_->dtype == DTypeChoice::bf16 ? QStringLiteral("bf16")
-                                                                           : QStringLiteral("auto"));
+  settings_.set("model/guide", chosen_model_->guide);
+  settings_.set("model/device", chosen_model_->device);
+  settings_.set("model/dtype", dtype_choice_name(chosen_model_->dtype));
   settings_.set("model/threads", chosen_model_->threads);
   if (!chosen_model_->folder.isEmpty()) {
     settings_.remember("recent/models", chosen_model_->folder);
+  }
+  if (!chosen_model_->guide.isEmpty()) {
+    settings_.remember("recent/guides", chosen_model_->guide);
   }
   chosen_model_.reset();
 }
@@ -215,8 +252,8 @@ void Viewer::repeat(const Run& run, const PruneChoice& prune) {
   request.pictures = run.asked_pictures;
   request.prune = prune;
   const PruneChoice other = beside(prune);
-  const bool missing = !history_.newest_of_turn(
-      run.turn, [&](const PruneChoice& known) { return known == other; });
+  const bool missing =
+      !history_.newest_of_turn(run.turn, [&](const PruneChoice& known) { return known == other; });
   send(std::move(request), comparing_ && prune.prunes() && missing);
 }
 

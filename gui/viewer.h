@@ -44,14 +44,16 @@ class Viewer : public QObject {
   /// Turned on with an answer on screen, its question is asked again for the missing half.
   void set_comparing(bool comparing);
   /// What stands beside a pruned answer while comparing: the unpruned one, or (for a method that is
-  /// debiased) the same method's without debiasing.
-  enum class Against { unpruned, biased };
+  /// debiased) the same method's without debiasing, or (for sgl) the guide's own.
+  enum class Against { unpruned, biased, guide };
   Against against() const { return against_; }
   void set_against(Against against);
+  /// "unpruned", "biased", "guide"; none for what names none of them.
+  static std::optional<Against> find_against(const QString& name);
 
   void load_model(const LoadRequest& request);
-  /// The model of the last session: where it cannot be loaded any more, that is said and the bundled
-  /// one is loaded.
+  /// The model of the last session: where it cannot be loaded any more, that is said and the
+  /// bundled one is loaded.
   void restore_model(const LoadRequest& request);
   /// Loads a model that the user chose: once it answers it is the one of the next start.
   void use_model(const LoadRequest& request);

@@ -38,6 +38,8 @@ class ColorsPanel final : public QWidget {
     opacity_ = new QSlider(Qt::Horizontal);
     opacity_->setRange(0, 100);
     opacity_->setToolTip(QObject::tr("Of the map where it is strongest"));
+    reversed_ = new QCheckBox(QObject::tr("Reverse the colours"));
+    reversed_->setToolTip(QObject::tr("The other end of the scale stands for high values"));
     fade_ = new QCheckBox(QObject::tr("Low values are transparent"));
     fade_->setToolTip(QObject::tr("Off: they darken the picture instead"));
     lift_ = new QCheckBox(QObject::tr("Lift faint values"));
@@ -53,6 +55,7 @@ class ColorsPanel final : public QWidget {
     form->addRow(QObject::tr("Colours"), map_);
     form->addRow(QObject::tr("Range"), range_);
     form->addRow(QObject::tr("Opacity"), opacity_);
+    form->addRow(reversed_);
     form->addRow(fade_);
     form->addRow(lift_);
     form->addRow(smooth_);
@@ -60,6 +63,7 @@ class ColorsPanel final : public QWidget {
     connect(map_, &QComboBox::activated, this, [this] { take(); });
     connect(range_, &QComboBox::activated, this, [this] { take(); });
     connect(opacity_, &QSlider::valueChanged, this, [this] { take(); });
+    connect(reversed_, &QCheckBox::toggled, this, [this] { take(); });
     connect(fade_, &QCheckBox::toggled, this, [this] { take(); });
     connect(lift_, &QCheckBox::toggled, this, [this] { take(); });
     connect(smooth_, &QCheckBox::toggled, this, [this] { take(); });
@@ -73,6 +77,7 @@ class ColorsPanel final : public QWidget {
     display.color_map = static_cast<ColorMap>(map_->currentIndex());
     display.range = static_cast<Range>(range_->currentIndex());
     display.opacity = opacity_->value() / 100.0;
+    display.reversed = reversed_->isChecked();
     display.fade = fade_->isChecked();
     display.lift = lift_->isChecked();
     display.smooth = smooth_->isChecked();
@@ -80,11 +85,13 @@ class ColorsPanel final : public QWidget {
   }
 
   void refresh() {
-    const QSignalBlocker a(map_), b(range_), c(opacity_), d(fade_), e(smooth_), f(lift_);
+    const QSignalBlocker a(map_), b(range_), c(opacity_), d(fade_), e(smooth_), f(lift_),
+        g(reversed_);
     const Display& display = view_.display();
     map_->setCurrentIndex(static_cast<int>(display.color_map));
     range_->setCurrentIndex(static_cast<int>(display.range));
     opacity_->setValue(static_cast<int>(display.opacity * 100 + 0.5));
+    reversed_->setChecked(display.reversed);
     fade_->setChecked(display.fade);
     lift_->setChecked(display.lift);
     smooth_->setChecked(display.smooth);
@@ -93,7 +100,7 @@ class ColorsPanel final : public QWidget {
   ViewState& view_;
   QComboBox *map_, *range_;
   QSlider* opacity_;
-  QCheckBox *fade_, *lift_, *smooth_;
+  QCheckBox *reversed_, *fade_, *lift_, *smooth_;
 };
 
 }  // namespace

@@ -8,13 +8,16 @@
 #include <QScrollArea>
 #include <QSignalBlocker>
 #include <QSlider>
+#include <QStyle>
 #include <QVBoxLayout>
 
 #include "gui/bar_list.h"
 #include "gui/choice_box.h"
 #include "gui/debias_box.h"
+#include "gui/guide_box.h"
 #include "gui/painting_box.h"
 #include "gui/panels/panel_table.h"
+#include "gui/tower_box.h"
 
 namespace fovea::gui {
 namespace {
@@ -26,7 +29,9 @@ class PruningPanel final : public QWidget {
     auto* column = new QVBoxLayout(inside);
     column->setContentsMargins(8, 6, 8, 8);
 
-    preset_ = new ChoiceBox;
+    auto* preset = new ChoiceBox;
+    preset->fit_panel();
+    preset_ = preset;
     preset_->setToolTip(
         QObject::tr("Published schedule of the chosen method, scaled to this model"));
     summary_ = new QLabel;
@@ -35,6 +40,8 @@ class PruningPanel final : public QWidget {
     auto* form = new QFormLayout(next);
     form->addRow(summary_);
     form->addRow(QObject::tr("Schedule"), preset_);
+    form->addRow(new GuideBox(viewer));
+    form->addRow(new TowerBox(viewer));
     form->addRow(new DebiasBox(viewer));
     column->addWidget(next);
 
@@ -49,6 +56,9 @@ class PruningPanel final : public QWidget {
     stage_->setAccessibleName(QObject::tr("Pruning stage"));
     entering_ = new BarList;
     entering_->setAccessibleName(QObject::tr("Visual tokens entering each layer"));
+    guide_ = new QLabel;
+    guide_->setWordWrap(true);
+    lines->addWidget(guide_);
     lines->addWidget(stage_name_);
     lines->addWidget(stage_);
     lines->addWidget(new QLabel(QObject::tr("Visual tokens entering each layer")));
@@ -61,6 +71,9 @@ class PruningPanel final : public QWidget {
     scroll->setWidget(inside);
     scroll->setWidgetResizable(true);
     scroll->setFrameShape(QFrame::NoFrame);
+    scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+    scroll->setMinimumWidth(inside->minimumSizeHint().width() +
+                            style()->pixelMetric(QStyle::PM_ScrollBarExtent));
     auto* whole = new QVBoxLayout(this);
     whole->setContentsMargins(0, 0, 0, 0);
     whole->addWidget(scroll);
@@ -90,7 +103,7 @@ class PruningPanel final : public QWidget {
     preset_->clear();
     preset_->setEnabled(method != nullptr && !choice.budget);
     if (method == nullptr) {
-      summary_->setText(QObject::tr("Nothing is pruned. Choose a method beside the question."));
+      summary_->setText(QObject::tr("No method prunes. Choose one beside the question."));
       return;
     }
     QString text = QString::fromUtf8(method->summary);
@@ -115,12 +128,16 @@ class PruningPanel final : public QWidget {
     stage_->setRange(0, static_cast<int>(stages.size()));
     stage_->setEnabled(!stages.empty());
     stage_->setValue(viewer_.view().stage());
+    guide_->setText(run ? guide_text(*run) : QString());
+    guide_->setVisible(!guide_->text().isEmpty());
     if (!run) {
       stage_name_->setText(QObject::tr("No answer yet."));
       entering_->set_bars({});
       return;
     }
-    if (stages.empty()) {
+    if (run->by_guide()) {
+      stage_name_->setText(QObject::tr("The large model did not run."));
+    } else if (stages.empty()) {
       stage_name_->setText(QObject::tr("Nothing was pruned."));
     } else if (viewer_.view().stage() == 0) {
       stage_name_->setText(
@@ -146,7 +163,7 @@ class PruningPanel final : public QWidget {
 
   Viewer& viewer_;
   QComboBox* preset_;
-  QLabel *summary_, *stage_name_;
+  QLabel *summary_, *guide_, *stage_name_;
   QSlider* stage_;
   BarList* entering_;
 };

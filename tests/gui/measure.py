@@ -2,16 +2,14 @@
 """Measures the viewer: time from start to a usable window, memory over ten questions, how quickly it
 answers input while it is answering a question, and how quickly it stops.
 
-usage: measure.py FOVEA_GUI [MODEL] [--under COMMAND...]
-
-Runs without a screen unless --under names a command that gives one, such as "xvfb-run -a". Figures
-depend on the machine and on what else runs on it: nothing here passes or fails.
+Runs without a screen unless --under names a command that gives one. Figures depend on the machine
+and on what else runs on it: nothing here passes or fails.
 """
+import argparse
 import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +20,10 @@ SAMPLES = Path(__file__).resolve().parents[2] / "assets" / "samples"
 def questions():
     lines = (SAMPLES / "samples.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines if line.strip()]
+
+
+def about(question):
+    return [f"open {SAMPLES / question['image']}"]
 
 
 class Viewer:
@@ -42,20 +44,7 @@ class Viewer:
         return [json.loads(line) for line in done.stdout.splitlines()], started
 
 
-def main():
-    words = sys.argv[1:]
-    under = []
-    if "--under" in words:
-        at = words.index("--under")
-        under, words = words[at + 1:], words[:at]
-        under = under[0].split() if len(under) == 1 else under
-    if not 1 <= len(words) <= 2:
-        sys.exit(__doc__)
-    viewer = Viewer(words[0], words[1] if len(words) == 2 else None, under)
-    asked = questions()
-    longest = max(asked, key=lambda item: len(item["answer"]))
-    about = [f"open {SAMPLES / longest['image']}"]
-
+def measure_start(viewer, longest, asked):
     starts = []
     for _ in range(6):
         said, started = viewer.run(["measure"])
@@ -64,27 +53,58 @@ def main():
     print(f"start to a window with model and picture ready: first {starts[0]:.0f} ms, then "
           f"{statistics.median(warm):.0f} ms (median of {len(warm)}, worst {max(warm):.0f})")
 
-    script = ["measure"]
-    for item in [item for item in asked if item["image"] == longest["image"]] * 10:
-        script += [f"ask {item['question']}", "measure"]
-    said, _ = viewer.run(about + script[:1 + 2 * 30])
+
+def measure_memory(viewer, longest, asked):
+    script = [*about(longest), "measure"]
+    same = [item for item in asked if item["image"] == longest["image"]]
+    for at in range(30):
+        script += [f"ask {same[at % len(same)]['question']}", "measure"]
+    said, _ = viewer.run(script)
     memory = [entry["resident_bytes"] / 1e6 for entry in said]
     print(f"memory: {memory[0]:.0f} MB before the first question, {memory[5]:.0f} after 5, "
           f"{memory[10]:.0f} after 10, {memory[20]:.0f} after 20, {memory[30]:.0f} after 30")
 
-    said, _ = viewer.run(about + ["probe on", f"ask {longest['question']}", "compare on",
-                                  "prune fastv 144", f"ask {longest['question']}", "probe off"])
+
+def measure_input(viewer, longest, asked):
+    # Every way of answering, over and over: answers are short, and what is rare must be seen.
+    script = ["compare on"]
+    for _ in range(6):
+        for prune in ("prune none", "prune fastv 144", "prune sgl"):
+            script += [prune, f"ask {longest['question']}"]
+    said, _ = viewer.run([*about(longest), "probe on", *script, "probe off"])
     probe = said[-1]
     print(f"input while answering: {probe['moves']} mouse moves answered and drawn, median "
           f"{probe['input_ms_median']:.1f} ms, 99 % within {probe['input_ms_p99']:.1f} ms, "
           f"worst {probe['input_ms_worst']:.1f} ms")
 
+
+def measure_stop(viewer, longest, asked):
     stops = []
-    for after in (1, 5, 10, 20, 40, 60, 80, 100, 120, 150, 200, 300, 500, 800):
-        said, _ = viewer.run(about + [f"stop_after {after}", f"ask {longest['question']}"])
+    for after in (1, 3, 5, 10, 15, 20, 30, 40, 50, 60, 80, 100, 120, 150, 180, 200, 250, 300, 350):
+        said, _ = viewer.run([*about(longest), f"stop_after {after}", f"ask {longest['question']}"])
         stops += [entry["stop_ms"] for entry in said if entry["stopped_while_running"]]
     print(f"stopping an answer: median {statistics.median(stops):.1f} ms, worst {max(stops):.1f} ms "
           f"of {len(stops)} at different places")
+
+
+PARTS = {"start": measure_start, "memory": measure_memory, "input": measure_input,
+         "stop": measure_stop}
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__,
+                                      formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("program", metavar="FOVEA_GUI")
+    options.add_argument("model", nargs="?", help="model folder (default: the bundled one)")
+    options.add_argument("--part", choices=PARTS, help="this alone (default: everything)")
+    options.add_argument("--under", help='a command that gives a screen, such as "xvfb-run -a"')
+    chosen = options.parse_args()
+    viewer = Viewer(chosen.program, chosen.model, (chosen.under or "").split())
+    asked = questions()
+    longest = max(asked, key=lambda item: len(item["answer"]))
+    for name, part in PARTS.items():
+        if chosen.part in (None, name):
+            part(viewer, longest, asked)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 #include <QApplication>
 #include <QDockWidget>
 #include <QMimeData>
-#include <QSet>
 #include <QScrollBar>
+#include <QSet>
 #include <QSlider>
 #include <QTabBar>
 #include <QWheelEvent>
@@ -23,6 +23,8 @@ namespace {
 class WindowTest : public ViewerTest {
  protected:
   WindowTest() : window_(std::make_unique<MainWindow>(*viewer_)) {
+    // Letters of one word, however long a busy machine takes between them.
+    QApplication::setKeyboardInputInterval(kPatience);
     window_->resize(1280, 800);
     window_->show();
     window_->activateWindow();
@@ -65,7 +67,8 @@ class WindowTest : public ViewerTest {
     });
   }
 
-  /// Waits until the overlay is the mean over every word of an unpruned answer: they come one by one.
+  /// Waits until the overlay is the mean over every word of an unpruned answer: they come one by
+  /// one.
   bool wait_whole_answer(const RunPtr& run) {
     return run && wait_scene() && wait([&] {
              const Reading* whole = viewer_->readings().of(*run, ViewState::kWholeAnswer);
@@ -349,6 +352,66 @@ TEST_F(WindowTest, a_model_is_chosen_with_what_it_takes_of_memory_and_remembered
   EXPECT_EQ(settings_.get("recent/models").toStringList(), QStringList(guide));
 }
 
+TEST_F(WindowTest, device_type_and_guide_are_chosen_with_the_model_and_remembered) {
+  open();
+  QTest::keyClick(window_.get(), Qt::Key_M, Qt::ControlModifier);
+  auto* dialog = window_->findChild<ModelDialog*>();
+  ASSERT_NE(dialog, nullptr);
+  const auto box = [&](const char* name) {
+    const auto all = dialog->findChildren<QComboBox*>();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const QComboBox* one) {
+      return one->accessibleName() == QLatin1String(name);
+    });
+    return found == all.end() ? nullptr : *found;
+  };
+  QComboBox *device = box("Device"), *dtype = box("Weights as"), *guide = box("Guide");
+  ASSERT_TRUE(device && dtype && guide);
+  device->setCurrentIndex(device->findData("cpu"));
+  dtype->setCurrentIndex(dtype->findText("f16"));
+  ASSERT_TRUE(wait([&] { return dialog->facts().contains("f16"); }));
+  EXPECT_FALSE(dialog->can_load()) << "the CPU does not compute in half precision";
+  dtype->setCurrentIndex(dtype->findText("bf16"));
+  guide->setEditText(asset("models/fovea-guide"));
+  ASSERT_TRUE(wait([&] { return dialog->can_load(); }));
+  EXPECT_TRUE(dialog->facts().contains("Guide fovea-guide"));
+  dialog->accept();
+  ASSERT_TRUE(wait_idle());
+  EXPECT_EQ(viewer_->inference().model()->dtype, "bf16");
+  EXPECT_EQ(viewer_->inference().model()->device, "cpu");
+  EXPECT_EQ(settings_.get("model/device").toString(), "cpu");
+  EXPECT_EQ(settings_.get("model/dtype").toString(), "bf16");
+  EXPECT_EQ(settings_.get("model/guide").toString(), asset("models/fovea-guide"));
+  EXPECT_TRUE(notices_.empty());
+}
+
+TEST_F(WindowTest, a_guide_is_asked_and_stands_beside_the_model) {
+  open();
+  choose_method("sgl", 0);
+  auto* against = control<QComboBox>(QStringLiteral("Compare with"));
+  against->setCurrentIndex(against->findText("the guide's own answer"));
+  Q_EMIT against->activated(against->currentIndex());
+  QTest::mouseClick(window_->ask_bar().findChild<QCheckBox*>("compare"), Qt::LeftButton);
+  const RunPtr run = type_and_ask(short_sample().question);
+  ASSERT_TRUE(run && viewer_->view().reference());
+  EXPECT_TRUE(viewer_->view().reference()->by_guide());
+  EXPECT_TRUE(window_->reference_pane().isVisible());
+  const auto labels = window_->reference_pane().findChildren<QLabel*>();
+  EXPECT_TRUE(std::any_of(labels.begin(), labels.end(), [](const QLabel* label) {
+    return label->text().contains("The guide alone");
+  }));
+  auto* exit = control<QComboBox>(QStringLiteral("When the guide's answer is taken"));
+  EXPECT_FALSE(exit->isHidden());
+  exit->setCurrentIndex(2);
+  Q_EMIT exit->activated(2);
+  EXPECT_TRUE(viewer_->prune().exit_by_confidence);
+  EXPECT_EQ(viewer_->prune().exit_threshold, 0.9);
+  auto* method = control<QComboBox>(QStringLiteral("Pruning method"));
+  method->setCurrentIndex(0);
+  Q_EMIT method->activated(0);
+  EXPECT_FALSE(viewer_->prune().prunes());
+  EXPECT_FALSE(exit->isVisible()) << "only sgl has a guide";
+}
+
 TEST_F(WindowTest, a_broken_model_is_said_in_the_strip_and_the_one_before_answers) {
   open();
   QDir(folder_.path()).mkdir("broken");
@@ -394,9 +457,8 @@ TEST_F(WindowTest, every_control_says_what_it_is_for) {
                       qobject_cast<const QLineEdit*>(widget->parentWidget()) != nullptr ||
                       qobject_cast<const QTabBar*>(widget->parentWidget()) != nullptr;
     if (!control || part) continue;
-    EXPECT_FALSE(widget->toolTip().isEmpty())
-        << widget->metaObject()->className() << " in "
-        << widget->parentWidget()->metaObject()->className();
+    EXPECT_FALSE(widget->toolTip().isEmpty()) << widget->metaObject()->className() << " in "
+                                              << widget->parentWidget()->metaObject()->className();
   }
 }
 
