@@ -119,9 +119,8 @@ Result<cublasLtMatmulAlgo_t> find_algorithm(Library& library, const Case& key,
   }
   // Sums whose parts are made apart are added in float32, not in the type of the result.
   constexpr std::uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  FOVEA_CUBLAS_CHECK(
-      cublasLtMatmulPreferenceSetAttribute(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                           &kReductions, sizeof(kReductions)));
+  FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
+      &preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &kReductions, sizeof(kReductions)));
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   FOVEA_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(library.handle, &described.product,
