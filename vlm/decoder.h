@@ -72,6 +72,13 @@ struct PrefillInput {
   TensorView last_hidden;
 };
 
+/// One of several prompts that are read side by side.
+struct BatchPrompt {
+  PrefillInput input;               // without prefix, capture, observer and last_hidden
+  DecoderState* state = nullptr;    // new
+  PruningRecord* record = nullptr;  // may stay null
+};
+
 class Decoder {
  public:
   /// `weights` reads below "model." (embed_tokens, layers.N, norm); `lm_head` is the view of the
@@ -97,6 +104,16 @@ class Decoder {
   /// `traced` may be null; `traced` receives the last row's queries.
   Status prefill(Context& context, const PrefillInput& input, DecoderState& state,
                  TensorView logits, PruningRecord* record, TracedRow* traced) const;
+
+  /// Whether prompts of this plan may stand beside others: no token bypasses a layer. Null: they may.
+  static bool reads_beside_others(const PruningPlan* plan);
+  /// prefill() of several prompts at once: their rows share every product, each keeps positions,
+  /// lengths and cuts of its own, and a policy that no other of them uses. One alone takes
+  /// prefill()'s way, bit for bit; beside others a product may round differently. logits: f32
+  /// [prompts, vocabulary]. Errors: those of prefill(), of whichever prompt; unsupported for plans
+  /// that do not read beside others.
+  Status prefill_batch(Context& context, std::span<const BatchPrompt> prompts,
+                       TensorView logits) const;
 
   /// First layer whose input depends on pruning: layers before it can be resumed from a prefix.
   int boundary(const PruningPlan* plan) const;
@@ -126,6 +143,7 @@ class Decoder {
   std::size_t weight_bytes() const;
 
  private:
+  friend class DecoderBatch;
   struct Impl;
   Status check_step(const Context& context, std::int32_t token) const;
   /// decode() on a GPU when nobody watches; logits and `chosen` as far as they are wanted.

@@ -130,15 +130,8 @@ Status KvCache::prepare(Context& context) const {
   const auto count = static_cast<std::int64_t>(layers_.size());
   FOVEA_TRY(Tensor pages, Tensor::allocate({count, 2, made->capacity}, DType::i64));
   FOVEA_TRY(Tensor lengths, Tensor::allocate({count}, DType::i32));
-  auto* address = pages.as<std::int64_t>();
-  std::fill_n(address, pages.shape().elements(), std::int64_t{0});
+  FOVEA_CHECK(list_pages(made->capacity, pages.as<std::int64_t>()));
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    for (const auto* list : {&layers_[layer].key_pages, &layers_[layer].value_pages}) {
-      for (std::size_t page = 0; page < list->size(); ++page) {
-        address[page] = reinterpret_cast<std::int64_t>((*list)[page]);
-      }
-      address += made->capacity;
-    }
     lengths.as<std::int32_t>()[layer] = layers_[layer].length;
   }
   FOVEA_TRY(made->pages, Tensor::allocate(pages.shape(), DType::i64, device_));
@@ -147,6 +140,42 @@ Status KvCache::prepare(Context& context) const {
   FOVEA_CHECK(copy(context, lengths.view(), made->lengths.view()));
   tables_ = std::move(made);
   return {};
+}
+
+Status KvCache::list_pages(std::int64_t capacity, std::int64_t* addresses) const {
+  const auto room = static_cast<std::size_t>(capacity);
+  for (const Layer& layer : layers_) {
+    for (const auto* list : {&layer.key_pages, &layer.value_pages}) {
+      if (list->size() > room) {
+        return make_error(ErrorCode::internal,
+                          "more pages of keys and values than the model's context has");
+      }
+      for (std::size_t page = 0; page < room; ++page) {
+        addresses[page] =
+            page < list->size() ? reinterpret_cast<std::int64_t>((*list)[page]) : std::int64_t{0};
+      }
+      addresses += capacity;
+    }
+  }
+  return {};
+}
+
+Status KvCache::reserve(Context& context, std::int32_t tokens) {
+  tables_ = nullptr;
+  for (Layer& layer : layers_) {
+    const auto first = static_cast<std::size_t>(layer.length / kPageTokens);
+    const auto end =
+        static_cast<std::size_t>((layer.length + tokens + kPageTokens - 1) / kPageTokens);
+    for (std::size_t page = first; page < end; ++page) {
+      FOVEA_CHECK(make_writable(context, layer, page));
+    }
+  }
+  return {};
+}
+
+void KvCache::advance(std::int32_t tokens) {
+  tables_ = nullptr;
+  for (Layer& layer : layers_) layer.length += tokens;
 }
 
 Status KvCache::grow(Context& context) {

@@ -51,6 +51,14 @@ class KvCache {
                      std::uint64_t& version) const;
   DType dtype() const { return dtype_; }
 
+  /// Pages for `tokens` more tokens in every layer, so that others may write their rows where
+  /// list_pages() says; advance() counts them once they are written. Errors: out_of_memory.
+  Status reserve(Context& context, std::int32_t tokens);
+  /// Addresses of keys and values, i64 [layers, 2, capacity]; 0 behind the last page. Errors:
+  /// internal when they do not fit.
+  Status list_pages(std::int64_t capacity, std::int64_t* addresses) const;
+  void advance(std::int32_t tokens);
+
   /// Bytes of keys and values present (not of pages reserved).
   std::int64_t used_bytes() const;
 

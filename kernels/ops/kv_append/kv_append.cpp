@@ -23,7 +23,16 @@ Status turn_and_write_last_row(Context&, const KvTable&, TensorView, ConstTensor
   return no_device();
 }
 
+Status turn_and_write_last_rows(Context&, const KvTables&, TensorView, ConstTensorView,
+                                ConstTensorView, ConstTensorView, float) {
+  return no_device();
+}
+
 Status increase(Context&, TensorView, std::int32_t) {
+  return no_device();
+}
+
+Status increase(Context&, TensorView, ConstTensorView) {
   return no_device();
 }
 

@@ -35,7 +35,23 @@ Status turn_and_write_last_row(Context& context, const KvTable& table, TensorVie
                                ConstTensorView key, ConstTensorView value, ConstTensorView position,
                                float theta);
 
+/// One layer's tables of several sequences: those of sequence s lie s strides behind the first's.
+struct KvTables {
+  KvTable first;
+  std::int64_t page_stride = 0;    // in addresses
+  std::int64_t length_stride = 0;  // in numbers
+};
+
+/// turn_and_write_last_row() of one row for each sequence: query [n, heads, head_dim], key and value
+/// [n, kv_heads, head_dim] (row strides allowed), positions i32 [n]. A sequence without tokens has
+/// nowhere to write to, and is left out.
+Status turn_and_write_last_rows(Context& context, const KvTables& tables, TensorView query,
+                                ConstTensorView keys, ConstTensorView values,
+                                ConstTensorView positions, float theta);
+
 /// Adds `by` to i32 numbers on the device.
 Status increase(Context& context, TensorView numbers, std::int32_t by);
+/// numbers[r, c] += by[c]: i32 [rows, n] (row stride allowed) and [n], both on the device.
+Status increase(Context& context, TensorView numbers, ConstTensorView by);
 
 }  // namespace fovea
