@@ -77,6 +77,7 @@ struct BenchOptions {
   int repeat = 5;
   std::int64_t prompt_tokens = 0;  // 0: 35 of text, the picture's, 29 of text; 640 without a tower
   int new_tokens = 32;
+  int batch = 0;  // 0: one question at a time alone
 };
 
 struct InspectOptions {

@@ -15,6 +15,10 @@ namespace fovea {
 
 class BatchReplay;
 
+/// How many prompts of these lengths, in their order, to read in each pass of
+/// Decoder::prefill_batch(): passes of about equal size that bound what the rows take of memory.
+std::vector<std::size_t> prefill_passes(std::span<const std::int64_t> tokens);
+
 /// Sequences have places 0 .. size() - 1 in the order in which they entered. On a GPU a step is a
 /// recorded graph and may be ordered before the choices of the one before it are known; at most one
 /// batch at a time lives on a context. The decoder and the states must outlive it.

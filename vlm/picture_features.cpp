@@ -90,6 +90,47 @@ Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
   return encoded;
 }
 
+Result<std::vector<EncodedPicture>> encode_pictures(Context& context, const LlavaModel& model,
+                                                    std::span<const ConstTensorView> pixels) {
+  Workspace::Scope scope(context.workspace);
+  const LlavaConfig& config = model.config();
+  const auto pictures = static_cast<std::int64_t>(pixels.size());
+  const std::int64_t rows = config.vision.tokens();
+  const std::int64_t side = config.vision.image_size;
+  Stopwatch watch;
+  FOVEA_TRY(const TensorView together,
+            context.workspace.take({pictures, config.vision.channels, side, side}, DType::f32));
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    TensorView place = together.slice(p, 1);
+    place.shape = pixels[static_cast<std::size_t>(p)].shape;
+    place.row_stride = place.inner_elements();
+    FOVEA_CHECK(copy(context, pixels[static_cast<std::size_t>(p)], place));
+  }
+  FOVEA_TRY(const TensorView hidden,
+            context.workspace.take({pictures * rows, config.vision.hidden_size}, DType::f32));
+  FOVEA_TRY(const VitRows left, model.vision().forward_batch(context, together, hidden));
+  FOVEA_CHECK(synchronize(context));
+  const double vision_ms = watch.lap_ms() / static_cast<double>(pictures);
+  // The class tokens go through the projector too: that costs less than closing their gaps.
+  const std::int64_t width = config.decoder.hidden_size;
+  FOVEA_TRY(const TensorView projected,
+            context.workspace.take({pictures * rows, width}, DType::f32));
+  FOVEA_CHECK(model.projector().forward(context, hidden, projected));
+  const std::int64_t count = config.visual_tokens_per_image();
+  std::vector<EncodedPicture> encoded(pixels.size());
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    EncodedPicture& one = encoded[static_cast<std::size_t>(p)];
+    FOVEA_TRY(one.tokens, Tensor::allocate({count, width}, DType::f32, context.device));
+    FOVEA_CHECK(
+        copy(context, projected.slice((p + 1) * rows - count, count), one.tokens.view()));
+    one.vision_ms = vision_ms;
+  }
+  FOVEA_CHECK(synchronize(context));
+  const double projector_ms = watch.lap_ms() / static_cast<double>(pictures);
+  for (EncodedPicture& one : encoded) one.projector_ms = projector_ms;
+  return encoded;
+}
+
 Result<PictureFeatureCache::Found> PictureFeatureCache::get(
     Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
     const std::shared_ptr<TowerPruner>& pruner) {

@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "kernels/context.h"
 #include "vision/image.h"
@@ -69,6 +71,14 @@ struct EncodedPicture {
   std::vector<StageRecord> stages;
   double vision_ms = 0, projector_ms = 0;
 };
+/// Several pictures in one pass through the whole tower, each prepared pixels [3, side, side]; where
+/// the context computes, or in the host's memory. Times are each one's share. Errors: those of
+/// VitEncoder::forward_batch().
+Result<std::vector<EncodedPicture>> encode_pictures(Context& context, const LlavaModel& model,
+                                                    std::span<const ConstTensorView> pixels);
+/// So many pictures at a time: a tower's products gain little beyond.
+inline constexpr std::size_t kPicturesAtOnce = 8;
+
 /// A null pruner runs the whole tower.
 Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
                                       ConstTensorView pixels, TowerPruner* pruner = nullptr);
