@@ -131,37 +131,45 @@ Result<std::vector<EncodedPicture>> encode_pictures(Context& context, const Llav
   return encoded;
 }
 
-Result<PictureFeatureCache::Found> PictureFeatureCache::get(
-    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
-    const std::shared_ptr<TowerPruner>& pruner) {
-  const auto [key, check] = hash_image(image, {aspect == AspectMode::pad ? 1u : 2u, 3u});
+std::shared_ptr<const PictureFeatures> PictureFeatureCache::find(
+    const Key& key, AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner) {
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->features->content == key && entry->check == check && entry->aspect == aspect &&
+    if (entry->features->content == key[0] && entry->check == key[1] && entry->aspect == aspect &&
         entry->pruner == pruner) {
       entries_.splice(entries_.begin(), entries_, entry);
-      return Found{entries_.front().features, false};
+      return entries_.front().features;
     }
   }
+  return nullptr;
+}
 
+Result<std::shared_ptr<PictureFeatures>> PictureFeatureCache::prepare(
+    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+    std::shared_ptr<const PreparedImage>& prepared) const {
   PreprocessConfig config = model.config().preprocess;
   config.aspect = aspect;
   auto features = std::make_shared<PictureFeatures>();
-  features->content = key;
   Stopwatch watch;
   PreparedPictures own;
-  FOVEA_TRY(const auto prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
+  FOVEA_TRY(prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
   features->preprocess_ms = watch.lap_ms();
   features->rect = prepared->rect;
   features->size = {image.width, image.height};
-  FOVEA_TRY(EncodedPicture encoded,
-            encode_picture(context, model, prepared->pixels.view(), pruner.get()));
+  return features;
+}
+
+PictureFeatureCache::Found PictureFeatureCache::keep(const Key& key, AspectMode aspect,
+                                                     const std::shared_ptr<TowerPruner>& pruner,
+                                                     std::shared_ptr<PictureFeatures> features,
+                                                     EncodedPicture encoded) {
+  features->content = key[0];
   features->tokens = std::move(encoded.tokens);
   features->tower_rows = std::move(encoded.tower_rows);
   features->merged = std::move(encoded.merged);
   features->stages = std::move(encoded.stages);
   features->vision_ms = encoded.vision_ms;
   features->projector_ms = encoded.projector_ms;
-  entries_.push_front({check, aspect, pruner, features});
+  entries_.push_front({key[1], aspect, pruner, features});
   const auto held = [&] {
     std::size_t bytes = 0;
     for (const Entry& entry : entries_) {
@@ -172,7 +180,81 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(
   while (entries_.size() > capacity_ || (entries_.size() > 1 && held() > bytes_)) {
     entries_.pop_back();
   }
-  return Found{std::move(features), true};
+  return {std::move(features), true};
+}
+
+namespace {
+
+/// What a picture is known by.
+std::array<std::uint64_t, 2> key_of(const Image& image, AspectMode aspect) {
+  return hash_image(image, {aspect == AspectMode::pad ? 1u : 2u, 3u});
+}
+
+}  // namespace
+
+Result<PictureFeatureCache::Found> PictureFeatureCache::get(
+    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+    const std::shared_ptr<TowerPruner>& pruner) {
+  const Key key = key_of(image, aspect);
+  if (auto known = find(key, aspect, pruner)) return Found{std::move(known), false};
+  std::shared_ptr<const PreparedImage> prepared;
+  FOVEA_TRY(auto features, prepare(context, model, image, aspect, prepared));
+  FOVEA_TRY(EncodedPicture encoded,
+            encode_picture(context, model, prepared->pixels.view(), pruner.get()));
+  return keep(key, aspect, pruner, std::move(features), std::move(encoded));
+}
+
+std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
+    Context& context, const LlavaModel& model, std::span<const Image* const> images,
+    AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner) {
+  std::vector<std::optional<Result<Found>>> found(images.size());
+  struct Fresh {
+    std::size_t place;
+    Key key;
+    std::shared_ptr<PictureFeatures> features;
+    std::shared_ptr<const PreparedImage> prepared;
+  };
+  std::vector<Fresh> together;
+  const auto encode = [&]() {
+    std::vector<ConstTensorView> pixels;
+    for (const Fresh& one : together) pixels.push_back(one.prepared->pixels.view());
+    auto encoded = encode_pictures(context, model, pixels);
+    for (std::size_t i = 0; i < together.size(); ++i) {
+      Fresh& one = together[i];
+      if (encoded) {
+        found[one.place] =
+            keep(one.key, aspect, pruner, std::move(one.features), std::move((*encoded)[i]));
+      } else {
+        // Perhaps there was room for fewer.
+        found[one.place] = get(context, model, *images[one.place], aspect, pruner);
+      }
+    }
+    together.clear();
+  };
+  for (std::size_t place = 0; place < images.size(); ++place) {
+    const Image& image = *images[place];
+    if (pruner != nullptr) {
+      found[place] = get(context, model, image, aspect, pruner);
+      continue;
+    }
+    Fresh one{place, key_of(image, aspect), nullptr, nullptr};
+    if (auto known = find(one.key, aspect, pruner)) {
+      found[place] = Found{std::move(known), false};
+      continue;
+    }
+    auto features = prepare(context, model, image, aspect, one.prepared);
+    if (!features) {
+      found[place] = features.error();
+      continue;
+    }
+    one.features = std::move(*features);
+    together.push_back(std::move(one));
+    if (together.size() == kPicturesAtOnce) encode();
+  }
+  if (!together.empty()) encode();
+  std::vector<Result<Found>> all;
+  for (auto& one : found) all.push_back(std::move(*one));
+  return all;
 }
 
 }  // namespace fovea

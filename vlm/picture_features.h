@@ -1,6 +1,7 @@
 #pragma once
 // Pictures turned into visual tokens once, and found again by what they show.
 
+#include <array>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -29,6 +30,16 @@ struct PictureFeatures {
   double preprocess_ms = 0, vision_ms = 0, projector_ms = 0;  // of the run that made it
 };
 
+/// Vision tower and projector on prepared pixels [3, side, side].
+struct EncodedPicture {
+  Tensor tokens;  // f32 [visual tokens, decoder width]
+  // As in PictureFeatures.
+  std::optional<std::vector<std::int32_t>> tower_rows;
+  std::map<std::int32_t, std::vector<std::int32_t>> merged;
+  std::vector<StageRecord> stages;
+  double vision_ms = 0, projector_ms = 0;
+};
+
 /// Keeps the features of the pictures used last. The key is a 64-bit hash of size and pixels, and
 /// a hit must agree in a second, independent 64-bit hash.
 class PictureFeatureCache {
@@ -45,6 +56,11 @@ class PictureFeatureCache {
   /// the pruner.
   Result<Found> get(Context& context, const LlavaModel& model, const Image& image,
                     AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner = nullptr);
+  /// The same for several pictures, none twice, in as few passes through the tower as they need. What
+  /// is wrong with one is its own error.
+  std::vector<Result<Found>> get_all(Context& context, const LlavaModel& model,
+                                     std::span<const Image* const> images, AspectMode aspect,
+                                     const std::shared_ptr<TowerPruner>& pruner = nullptr);
   /// From now on prepared pixels are taken from, and left in, a place where another model looks
   /// too; null: no such place.
   void share_preprocessing(PreparedPictures* shared) { shared_ = shared; }
@@ -57,20 +73,20 @@ class PictureFeatureCache {
     std::shared_ptr<TowerPruner> pruner;
     std::shared_ptr<const PictureFeatures> features;
   };
+  using Key = std::array<std::uint64_t, 2>;  // content and check
+  std::shared_ptr<const PictureFeatures> find(const Key& key, AspectMode aspect,
+                                              const std::shared_ptr<TowerPruner>& pruner);
+  Result<std::shared_ptr<PictureFeatures>> prepare(
+      Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+      std::shared_ptr<const PreparedImage>& prepared) const;
+  Found keep(const Key& key, AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner,
+             std::shared_ptr<PictureFeatures> features, EncodedPicture encoded);
+
   std::size_t capacity_, bytes_;
   PreparedPictures* shared_ = nullptr;
   std::list<Entry> entries_;  // most recent first
 };
 
-/// Vision tower and projector on prepared pixels [3, side, side].
-struct EncodedPicture {
-  Tensor tokens;  // f32 [visual tokens, decoder width]
-  // As in PictureFeatures.
-  std::optional<std::vector<std::int32_t>> tower_rows;
-  std::map<std::int32_t, std::vector<std::int32_t>> merged;
-  std::vector<StageRecord> stages;
-  double vision_ms = 0, projector_ms = 0;
-};
 /// Several pictures in one pass through the whole tower, each prepared pixels [3, side, side]; where
 /// the context computes, or in the host's memory. Times are each one's share. Errors: those of
 /// VitEncoder::forward_batch().

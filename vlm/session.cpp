@@ -12,7 +12,7 @@
 #include "vlm/model_shapes.h"
 #include "vlm/picture_features.h"
 #include "vlm/prefix_store.h"
-#include "vlm/prompt.h"
+#include "vlm/prompt_embedding.h"
 #include "vlm/stopwatch.h"
 #include "vlm/tower_stages.h"
 
@@ -29,10 +29,6 @@ struct Watchers {
   AttentionObserver* observer = nullptr;
   std::vector<double>* step_maxima = nullptr;
 };
-
-bool blank(const std::string& text) {
-  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' '; });
-}
 
 }  // namespace
 
@@ -75,9 +71,6 @@ struct Session::Impl {
   /// Adds to `spared_ms` what of the timings was not spent now (see Question::as_if_fresh).
   Result<EncodedPrompt> build_prompt(const Question& question, Timings& timings, double& spared_ms,
                                      std::vector<std::shared_ptr<const PictureFeatures>>& features);
-  Status embed_prompt(const EncodedPrompt& prompt, std::int64_t first,
-                      const std::vector<std::shared_ptr<const PictureFeatures>>& features,
-                      TensorView out);
   /// Whether the next token is found without its logits coming to the host.
   bool chosen_on_device(const Question& question, const Watchers& watchers,
                         std::int64_t step) const;
@@ -185,16 +178,7 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
   const auto& [turns, images] = conversation;
   std::vector<PromptPart> parts;
   if (question.raw_prompt) {
-    parts = raw_prompt(*question.raw_prompt);
-    const auto marks = std::count_if(parts.begin(), parts.end(), [](const PromptPart& part) {
-      return part.kind == PromptPart::Kind::image;
-    });
-    if (marks != static_cast<std::ptrdiff_t>(images.size())) {
-      return make_error(ErrorCode::usage, "the raw prompt marks " + std::to_string(marks) +
-                                              " pictures, but " + std::to_string(images.size()) +
-                                              " were given")
-          .with_remedy("Write <image> once for each picture");
-    }
+    FOVEA_TRY(parts, marked_prompt(*question.raw_prompt, images.size()));
   } else {
     parts = chat_template.render(turns);
   }
@@ -218,43 +202,10 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
       spared_ms +=
           found.features->preprocess_ms + found.features->vision_ms + found.features->projector_ms;
     }
-    const PictureFeatures& shown = *found.features;
-    pictures_in_prompt.push_back({shown.content, shown.rect, shown.size,
-                                  shown.tower_rows ? &*shown.tower_rows : nullptr, &shown.merged});
+    pictures_in_prompt.push_back(prompt_picture(*found.features));
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());
-}
-
-Status Session::Impl::embed_prompt(
-    const EncodedPrompt& prompt, std::int64_t first,
-    const std::vector<std::shared_ptr<const PictureFeatures>>& features, TensorView out) {
-  const auto total = static_cast<std::int64_t>(prompt.ids.size());
-  const auto feature = [&](std::int64_t position) {
-    return prompt.features[static_cast<std::size_t>(position)];
-  };
-  for (std::int64_t begin = first; begin < total;) {
-    const FeatureRow start = feature(begin);
-    std::int64_t end = begin + 1;
-    if (start.picture >= 0) {  // the rest of one picture's tokens, as far as they are wanted
-      while (end < total && feature(end).picture == start.picture &&
-             feature(end).row == start.row + (end - begin)) {
-        ++end;
-      }
-      const PictureFeatures& picture = *features[static_cast<std::size_t>(start.picture)];
-      FOVEA_CHECK(convert(context, picture.tokens.view().slice(start.row, end - begin),
-                          out.slice(begin - first, end - begin)));
-    } else {
-      while (end < total && feature(end).picture < 0) ++end;
-      FOVEA_CHECK(model->decoder().embed(
-          context,
-          std::span(prompt.ids)
-              .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
-          out.slice(begin - first, end - begin)));
-    }
-    begin = end;
-  }
-  return {};
 }
 
 bool Session::Impl::chosen_on_device(const Question& question, const Watchers& watchers,
@@ -361,7 +312,7 @@ Status Session::Impl::introspect(
     FOVEA_TRY(const TensorView embeddings,
               context.workspace.take(
                   Shape{prompt.layout.tokens(), model->config().decoder.hidden_size}, DType::f32));
-    FOVEA_CHECK(embed_prompt(prompt, 0, features, embeddings));
+    FOVEA_CHECK(embed_prompt(context, *model, prompt, 0, features, embeddings));
     FOVEA_TRY(Reread reread,
               reread_answer(context, *model, prompt.layout, embeddings, answer.token_ids,
                             found->ranking, *request.consistency_ratio));
@@ -375,9 +326,7 @@ Status Session::Impl::introspect(
 
 Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& on_text) {
   if (!question.raw_prompt && blank(question.text)) {
-    return make_error(ErrorCode::usage, "the question is empty")
-        .in_field("question")
-        .with_remedy("Type a question");
+    return empty_question();
   }
   FOVEA_CHECK(validate(question.sampling));
   if (!question.continue_conversation || question.raw_prompt) conversation = {};
@@ -418,14 +367,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
                                                                  prompt.original_positions.end())
                                          : tokens;
   const auto run = [&]() -> Status {
-    if (next_position >= config.max_positions) {
-      return make_error(ErrorCode::usage, "the prompt takes " + std::to_string(next_position) +
-                                              " positions, the model's context holds " +
-                                              std::to_string(config.max_positions) +
-                                              " including the answer")
-          .in_field("question")
-          .with_remedy("Ask a shorter question or show fewer pictures");
-    }
+    FOVEA_CHECK(check_room(config, next_position));
 
     PruningPlan plan;
     Policy* const policy = decoder_policy();
@@ -467,7 +409,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     const std::int64_t first = plan.reads_embeddings ? 0 : reused;
     FOVEA_TRY(const TensorView embeddings,
               context.workspace.take(Shape{tokens - first, config.hidden_size}, DType::f32));
-    FOVEA_CHECK(embed_prompt(prompt, first, features, embeddings));
+    FOVEA_CHECK(embed_prompt(context, *model, prompt, first, features, embeddings));
     input.embeddings = embeddings;
     FOVEA_TRY(const TensorView logits,
               context.workspace.take(Shape{1, config.vocab_size}, DType::f32));
