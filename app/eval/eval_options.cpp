@@ -1,6 +1,7 @@
 #include "app/eval/eval_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <set>
 
 #include "app/eval/control.h"
@@ -43,6 +44,12 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
   command.add_option("--chunk-idx", options.chunk_idx, "Which of the chunks, counted from 0")
       ->check(whole_number(0, 999'999))
       ->type_name("K");
+  command
+      .add_option("--batch", options.batch,
+                  "Answer N questions side by side (default 1): the same answers sooner; times then "
+                  "count from the start of each N's turn. Controls are asked one by one")
+      ->check(whole_number(1, 1024))
+      ->type_name("N");
   command
       .add_option(
           "--control", options.controls,
@@ -117,6 +124,25 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
   add_talk_options(command, options.output);
 }
 
+namespace {
+
+/// What cannot be asked side by side.
+Status check_batch(const EvalOptions& options) {
+  if (options.batch <= 1) return {};
+  const bool guided = std::any_of(options.prune.settings.begin(), options.prune.settings.end(),
+                                  [](const PruneSetting& s) { return s.needs_guide(); });
+  const char* with = !options.exit_curve.empty()    ? "--exit-curve"
+                     : guided                       ? "--guide"
+                     : !options.dump_scores.empty() ? "--dump-scores"
+                                                    : nullptr;
+  if (with == nullptr) return {};
+  return make_error(ErrorCode::usage, std::string("questions are asked one by one with ") + with)
+      .in_field("--batch")
+      .with_remedy("Leave out --batch");
+}
+
+}  // namespace
+
 Status check_eval_options(EvalOptions& options) {
   if (!options.exit_curve.empty()) {
     options.guide_both = true;
@@ -126,6 +152,7 @@ Status check_eval_options(EvalOptions& options) {
     }
   }
   FOVEA_CHECK(read_prune_settings(options.prune));
+  FOVEA_CHECK(check_batch(options));
   std::set<std::string> names;
   for (const std::string& written : options.controls) {
     FOVEA_CHECK(read_control(written));
