@@ -59,7 +59,9 @@ class Members {
       }
     }
     Error error = make_error(ErrorCode::bad_input, "expected " + expected)
-                      .in_field(name_.empty() ? key : key.empty() ? name_ : name_ + "." + key);
+                      .in_field(name_.empty() ? key
+                                : key.empty() ? name_
+                                              : name_ + "." + key);
     return error.at(json_offset(text_, place));
   }
 
@@ -73,8 +75,8 @@ class Members {
   Result<std::int64_t> whole(const std::string& key, std::int64_t least, std::int64_t most) const {
     const Json& value = at(key);
     if (value.is_int() && value.as_int() >= least && value.as_int() <= most) return value.as_int();
-    return wrong(key, "a whole number from " + std::to_string(least) + " to " +
-                          std::to_string(most));
+    return wrong(key,
+                 "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
   }
   Result<bool> truth(const std::string& key) const {
     if (at(key).is_bool()) return at(key).as_bool();

@@ -45,8 +45,8 @@ struct AlgorithmTable {
   static constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
   static constexpr std::size_t kMaxProducts = 20'000;
 
-  std::string card;            // as the driver names it
-  std::uint64_t library = 0;   // version, as the library counts
+  std::string card;           // as the driver names it
+  std::uint64_t library = 0;  // version, as the library counts
   std::map<ProductKey, AlgorithmWords> products;
 
   bool operator==(const AlgorithmTable&) const = default;

@@ -40,9 +40,8 @@ Result<cublasLtMatmulAlgo_t> bucket_algorithm(Context& context, CublasLibrary& l
   FOVEA_TRY(auto candidates, algorithm_candidates(library.handle, bucket, described,
                                                   tune || known ? kCublasCandidates : 1));
   if (tune && !library.tuned.contains(bucket)) {
-    FOVEA_TRY(const std::size_t best,
-              fastest_candidate(context, library.handle, bucket, described, operands.weight,
-                                operands.x, candidates));
+    FOVEA_TRY(const std::size_t best, fastest_candidate(context, library.handle, bucket, described,
+                                                        operands.weight, operands.x, candidates));
     library.tuned.insert(bucket);
     if (known || library.table.products.size() < AlgorithmTable::kMaxProducts) {
       library.table.products[bucket] = words_of(candidates[best]);
@@ -120,13 +119,12 @@ Status cublaslt_product(Context& context, ConstTensorView weight, ConstTensorVie
   {
     const std::lock_guard lock(library.mutex);
     if (library.handle == nullptr) FOVEA_CUBLAS_CHECK(cublasLtCreate(&library.handle));
-    FOVEA_TRY(algorithm,
-              find_algorithm(context, library, key, described, {weight, x, bias.data}));
+    FOVEA_TRY(algorithm, find_algorithm(context, library, key, described, {weight, x, bias.data}));
   }
   Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView scratch,
-            context.workspace.take({static_cast<std::int64_t>(kCublasWorkspaceBytes) + 256},
-                                   DType::u8));
+  FOVEA_TRY(
+      const TensorView scratch,
+      context.workspace.take({static_cast<std::int64_t>(kCublasWorkspaceBytes) + 256}, DType::u8));
   const auto address = (reinterpret_cast<std::uintptr_t>(scratch.data) + 255) / 256 * 256;
   const float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
   FOVEA_CUBLAS_CHECK(cublasLtMatmul(

@@ -26,7 +26,7 @@ struct CublasLibrary {
   std::mutex mutex;  // over everything here
   cublasLtHandle_t handle = nullptr;
   bool autotune = false;
-  std::string path;       // of the table; empty before use_algorithm_table() and without a folder
+  std::string path;        // of the table; empty before use_algorithm_table() and without a folder
   bool from_file = false;  // the table was read
   AlgorithmTable table;
   std::set<ProductKey> tuned;                           // buckets timed by this process

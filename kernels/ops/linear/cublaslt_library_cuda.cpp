@@ -66,9 +66,9 @@ Result<std::vector<cublasLtMatmulAlgo_t>> algorithm_candidates(cublasLtHandle_t 
                                                                int count) {
   cublasLtMatmulPreferenceOpaque_t preference;
   FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
-      &preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kCublasWorkspaceBytes,
-      sizeof(kCublasWorkspaceBytes)));
+  FOVEA_CUBLAS_CHECK(
+      cublasLtMatmulPreferenceSetAttribute(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+                                           &kCublasWorkspaceBytes, sizeof(kCublasWorkspaceBytes)));
   for (const auto& [attribute, alignment] :
        {std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.weight_alignment},
         {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.x_alignment},
@@ -79,16 +79,15 @@ Result<std::vector<cublasLtMatmulAlgo_t>> algorithm_candidates(cublasLtHandle_t 
   }
   // Sums whose parts are made apart are added in float32, not in the type of the result.
   constexpr std::uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  FOVEA_CUBLAS_CHECK(
-      cublasLtMatmulPreferenceSetAttribute(&preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
-                                           &kReductions, sizeof(kReductions)));
+  FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
+      &preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &kReductions, sizeof(kReductions)));
   std::vector<cublasLtMatmulHeuristicResult_t> found(static_cast<std::size_t>(count));
   int offered = 0;
   // The library's functions take descriptions without const, and only read them.
   CublasProduct given = described;
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle, &given.product, &given.weight,
-                                                    &given.x, &given.y, &given.y, &preference,
-                                                    count, found.data(), &offered));
+  FOVEA_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(handle, &given.product, &given.weight, &given.x,
+                                                    &given.y, &given.y, &preference, count,
+                                                    found.data(), &offered));
   std::vector<cublasLtMatmulAlgo_t> candidates;
   for (int i = 0; i < offered; ++i) {
     const auto& one = found[static_cast<std::size_t>(i)];
@@ -104,9 +103,8 @@ bool algorithm_fits(cublasLtHandle_t handle, const CublasProduct& described,
                     const cublasLtMatmulAlgo_t& algorithm) {
   CublasProduct given = described;
   cublasLtMatmulHeuristicResult_t needs{};
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoCheck(handle, &given.product, &given.weight, &given.x, &given.y, &given.y,
-                              &algorithm, &needs);
+  const cublasStatus_t status = cublasLtMatmulAlgoCheck(
+      handle, &given.product, &given.weight, &given.x, &given.y, &given.y, &algorithm, &needs);
   return status == CUBLAS_STATUS_SUCCESS && needs.state == CUBLAS_STATUS_SUCCESS &&
          needs.workspaceSize <= kCublasWorkspaceBytes;
 }

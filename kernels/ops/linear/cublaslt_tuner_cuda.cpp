@@ -77,8 +77,7 @@ Result<std::size_t> fastest_candidate(Context& context, cublasLtHandle_t handle,
   std::byte* const x_copy = placed(scratch.x, bucket.x_alignment);
   std::byte* const y = placed(scratch.y, bucket.y_alignment);
   FOVEA_CHECK(fill(bucket, x, x_copy, stream));
-  FOVEA_CUDA_CHECK(
-      cudaMemsetAsync(scratch.y.view().data, 0, scratch.y.bytes(), stream));
+  FOVEA_CUDA_CHECK(cudaMemsetAsync(scratch.y.view().data, 0, scratch.y.bytes(), stream));
   Events events;
   for (cudaEvent_t& event : events.at) FOVEA_CUDA_CHECK(cudaEventCreate(&event));
 
@@ -89,15 +88,16 @@ Result<std::size_t> fastest_candidate(Context& context, cublasLtHandle_t handle,
   for (std::size_t round = 0; round <= kRounds; ++round) {
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       // A weight comes from memory in a model, not from the cache.
-      FOVEA_CUDA_CHECK(cudaMemsetAsync(scratch.flush.view().data, 0, scratch.flush.bytes(), stream));
+      FOVEA_CUDA_CHECK(
+          cudaMemsetAsync(scratch.flush.view().data, 0, scratch.flush.bytes(), stream));
       FOVEA_CUDA_CHECK(cudaEventRecord(events.at[0], stream));
-      const cublasStatus_t status = cublasLtMatmul(
-          handle, const_cast<cublasLtMatmulDescOpaque_t*>(&described.product), &one, weight.data,
-          const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.weight), x_copy,
-          const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.x), &beta, y,
-          const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.y), y,
-          const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.y), &candidates[i],
-          placed(scratch.workspace, 256), kCublasWorkspaceBytes, stream);
+      const cublasStatus_t status =
+          cublasLtMatmul(handle, const_cast<cublasLtMatmulDescOpaque_t*>(&described.product), &one,
+                         weight.data, const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.weight),
+                         x_copy, const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.x), &beta, y,
+                         const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.y), y,
+                         const_cast<cublasLtMatrixLayoutOpaque_t*>(&described.y), &candidates[i],
+                         placed(scratch.workspace, 256), kCublasWorkspaceBytes, stream);
       FOVEA_CUDA_CHECK(cudaEventRecord(events.at[1], stream));
       FOVEA_CUDA_CHECK(cudaEventSynchronize(events.at[1]));
       float milliseconds = kNever;
