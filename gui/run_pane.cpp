@@ -80,6 +80,7 @@ RunPane::RunPane(Viewer& viewer, ViewTransform& transform, Side side, QWidget* p
   words->setSpacing(2);
   words->addWidget(question_);
   words->addLayout(row);
+  words->addStretch(1);  // beside a longer answer: the shorter one stands at the top
 
   suggestions_ = new QWidget;
   auto* flow = new FlowLayout(suggestions_);
@@ -268,7 +269,7 @@ void RunPane::refresh_header() {
     answer = side_ == Side::main ? main : reference;
   }
   QString how = pruning_text(*shown);
-  how.front() = how.front().toUpper();
+  if (how != shown->prune.label()) how.front() = how.front().toUpper();  // methods keep their names
   const bool same = other && other->text() == shown->text();
   if (const QString guide = guide_text(*shown); !guide.isEmpty()) {
     answer += QStringLiteral("<br><small>%1</small>").arg(guide.toHtmlEscaped());

@@ -120,6 +120,7 @@ Result<BlockProjection> project_block(Context& context, const DecoderConfig& con
   projection.key = head_columns(fused, s.query_width, config.kv_heads, config.head_dim);
   projection.value =
       head_columns(fused, s.query_width + s.kv_width, config.kv_heads, config.head_dim);
+  if (positions.empty()) return projection;
   // Query and key lie side by side: their heads turn alike.
   FOVEA_CHECK(rope(context, head_columns(fused, 0, config.heads + config.kv_heads, config.head_dim),
                    positions, static_cast<float>(config.rope_theta)));

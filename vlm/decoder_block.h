@@ -56,7 +56,7 @@ float attention_scale(const DecoderConfig& config);
 // The three steps of a layer, over hidden [n, hidden] f32.
 
 /// First step: input norm, query, key and value, rotation. positions: i32 [n], where the context
-/// computes. The result lives in the caller's workspace scope.
+/// computes, or empty: nothing is rotated yet. The result lives in the caller's workspace scope.
 Result<BlockProjection> project_block(Context& context, const DecoderConfig& config,
                                       const DecoderBlock& block, ConstTensorView hidden,
                                       ConstTensorView positions);

@@ -59,8 +59,10 @@ Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlo
                  TensorView hidden) {
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const BlockProjection projection,
-            project_block(context, config, block, hidden, position));
-  FOVEA_CHECK(write_last_row(context, table, projection.key, projection.value));
+            project_block(context, config, block, hidden, ConstTensorView{}));
+  FOVEA_CHECK(turn_and_write_last_row(context, table, projection.query, projection.key,
+                                      projection.value, position,
+                                      static_cast<float>(config.rope_theta)));
   KvView view;
   view.key_pages = table.key_pages;
   view.value_pages = table.value_pages;

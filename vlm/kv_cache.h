@@ -41,7 +41,7 @@ class KvCache {
   Status prepare(Context& context) const;
 
   /// GPU only: room for one more token in every layer, counted at once; the device's tables know of
-  /// it. Each layer's row is then written by write_last_row(table(layer)).
+  /// it. Each layer's row is then written by turn_and_write_last_row(table(layer)).
   Status grow(Context& context);
   KvTable table(int layer) const;
   /// Copies the device's tables: lengths i32 [layers] always, pages i64 [layers, 2, capacity of the

@@ -106,7 +106,9 @@ class PruningPanel final : public QWidget {
       summary_->setText(QObject::tr("No method prunes. Choose one beside the question."));
       return;
     }
-    QString text = QString::fromUtf8(method->summary);
+    QString text = choice.needs_guide()
+                       ? QObject::tr("A small model answers first and ranks the patches")
+                       : QString::fromUtf8(method->summary);
     if (*method->paper != '\0') text += QStringLiteral(" (arXiv %1)").arg(method->paper);
     if (choice.budget) {
       text += QObject::tr("\nCounts are solved for %1 tokens a layer.").arg(*choice.budget);

@@ -6,12 +6,13 @@
 #
 # Steps: timings (kernels beside the card's ceilings), bench (the table's column), long (2,880 and
 # 18,000 visual tokens), transformers (the same shapes in the same run, eager and compiled); kernels
-# (every suite of the operations over f32, f16 and bf16), models (the suites of whole models, their golden files and
-# references, on the GPU), memcheck and racecheck (compute-sanitizer over a part of the suites),
-# answers (all bundled questions against the CPU), methods, classify, llava (a LLaVA-1.5-7B that
-# transformers made). STEPS picks some of them. With one GPU they follow each other; with several, what
-# is timed has the first to itself and the rest divide the others. Logs and results go to $OUT (default
-# build/gpu-results). A step that fails makes the whole run fail. The card's settings are left alone.
+# (every suite of the operations over f32, f16 and bf16), models (the suites of whole models, their
+# golden files and references, on the GPU), memcheck and racecheck (compute-sanitizer over a part of the
+# suites), answers (all bundled questions against the CPU), methods, classify, llava (a LLaVA-1.5-7B that
+# transformers made). STEPS picks some of them. What is timed has the first GPU to itself; the rest divide
+# the others, or share the only one afterwards (which takes 60 GB of its memory). Logs and results go to
+# $OUT (default build/gpu-results). A step that fails makes the whole run fail. The card's settings are
+# left alone.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
@@ -146,7 +147,14 @@ done
 ((${#cores[@]} >= 16 && ${#cards[@]} > 1)) && keep_to "${cores[@]:0:8}"
 work_through "${cards[0]}" $timed
 keep_to "${cores[@]}"
-work_through "${cards[0]}" $checks
+if ((${#cards[@]} == 1)); then
+  for step in $checks; do
+    work_through "${cards[0]}" "$step" &
+    workers+=($!)
+  done
+else
+  work_through "${cards[0]}" $checks
+fi
 for pid in "${workers[@]}"; do wait "$pid"; done
 rm -rf "$queue"
 

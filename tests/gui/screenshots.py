@@ -29,29 +29,38 @@ def short_about(samples, image, place):
     return few[min(place, len(few) - 1)]
 
 
+def where(samples, image):
+    """A question about a place: its answer is short, and what was looked at is in one spot."""
+    return next(item for item in samples
+                if item["image"] == image and item["question"].startswith("Where"))
+
+
 def readme_views(samples):
-    told = longest(samples)
-    first = told["image"]
+    first = longest(samples)["image"]
     others = [item["image"] for item in samples if item["image"] != first]
     second = others[0] if others else first
     open_first, open_second = f"open {SAMPLES / first}", f"open {SAMPLES / second}"
-    word = len(told["answer"].split()) // 2
     return {
-        # The attention of one word of a long answer.
-        "viewer-ask": ["size 1366 768", "appearance light", open_first, f"ask {told['question']}",
-                       f"word {word}", "panel layers"],
+        # Where one word of an answer looked.
+        "viewer-ask": ["size 1366 768", "appearance light", open_first,
+                       f"ask {short_about(samples, first, 0)['question']}",
+                       f"ask {where(samples, first)['question']}", "word 0", "panel layers"],
         # One answer without and with pruning.
         "viewer-compare": ["size 1366 768", "appearance light", open_second,
                            "prune fastv 144", "compare on unpruned",
                            f"ask {short_about(samples, second, 1)['question']}", "lens kept",
                            "stage 1", "panel pruning"],
+        # What a small model said first, and which patches it left to the large one.
+        "viewer-guide": ["size 1366 768", "appearance light", open_first, "prune sgl",
+                         "compare on guide", f"ask {where(samples, first)['question']}",
+                         "panel pruning"],
         # The vision tower by itself.
         "viewer-tower": ["size 1366 768", "appearance dark", open_first, "panel encoder",
                          "encoder rollout", f"ask {short_about(samples, first, 0)['question']}"],
         # Patches chosen by hand.
         "viewer-by-hand": ["size 1366 768", "appearance light", open_first,
                            f"ask {short_about(samples, first, 0)['question']}", "panel pruning",
-                           "painting on", "paint 13 2 22 9", "paint 4 14 9 20"],
+                           "painting on", "paint 14 1 20 6", "paint 6 17 14 23"],
     }
 
 
@@ -82,6 +91,10 @@ def critical_views(samples, folder):
         "colors": ["size 1366 768", f"open {image}", ask, "panel colors", "colors viridis",
                    "range own", "smooth off"],
         "many": ["size 1366 768", f"open {image}"] + 6 * [ask] + ["follow on", ask],
+        "guide": ["size 1000 640", f"open {image}", "prune sgl", "exit score 0.5", "compare on", ask,
+                  "panel pruning"],
+        "tome": ["size 1366 768", f"open {image}", "tower tome 0.4", ask, "lens kept",
+                 "panel pruning"],
         "keys": ["size 1366 768", f"open {image}", "keys"],
         "model": ["size 1366 768", f"open {image}", "choose_model"],
     }

@@ -4,6 +4,7 @@
 
 #include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
+#include "kernels/ops/rope/rope.h"
 #include "support/twins.h"
 
 namespace fovea::testing {
@@ -56,6 +57,16 @@ class KvCacheTest : public DeviceTest<DeviceCase> {
     const Status status = cache.append(context, layer, placed.view(), placed.view());
     ASSERT_TRUE(status) << status.error().to_string();
   }
+  static constexpr float kTheta = 10000.0f;
+  static Status write_turned(Context& context, const KvCache& cache, int layer, Placed& query,
+                             Placed& key, std::int32_t position) {
+    const OnDevice<std::int32_t> there(context, {position});
+    const ConstTensorView where(reinterpret_cast<const std::byte*>(there.data()), DType::i32, {1},
+                                context.device);
+    FOVEA_CHECK(turn_and_write_last_row(context, cache.table(layer), query.view(), key.view(),
+                                        key.view(), where, kTheta));
+    return synchronize(context);
+  }
   static std::vector<float> numbers(std::int32_t first, std::int32_t count) {
     std::vector<float> values;
     for (std::int64_t head = 0; head < kHeads; ++head) {
@@ -94,6 +105,7 @@ TEST_P(KvCacheTest, a_copy_keeps_what_it_was_when_the_other_goes_on) {
   EXPECT_EQ(keys(context, cache, 0, 1)[70], 500.0f);
 }
 
+// At position 0 nothing turns.
 TEST_P(KvCacheTest, a_row_written_where_only_the_device_knows_is_the_next_one) {
   if (GetParam().device == DeviceKind::cpu) GTEST_SKIP() << "the CPU appends for itself";
   Context context = test_context(GetParam().device);
@@ -105,13 +117,42 @@ TEST_P(KvCacheTest, a_row_written_where_only_the_device_knows_is_the_next_one) {
     for (int layer = 0; layer < 2; ++layer) {
       GuardedTensor block({1, kHeads, kHeadDim}, rows(700 + step, 1));
       Placed placed(context, block);
-      ASSERT_TRUE(write_last_row(context, cache.table(layer), placed.view(), placed.view()));
+      ASSERT_TRUE(write_turned(context, cache, layer, placed, placed, 0));
     }
   }
   EXPECT_EQ(cache.length(0), 66);
   EXPECT_EQ(keys(context, cache, 0, 3)[65], 702.0f);
   EXPECT_EQ(keys(context, cache, 0, 3)[63], 700.0f);
   EXPECT_EQ(keys(context, cache, 1, 3)[12], 702.0f);
+}
+
+TEST_P(KvCacheTest, a_row_that_turns_on_its_way_is_what_rope_and_append_make_of_it) {
+  if (GetParam().device == DeviceKind::cpu) GTEST_SKIP() << "the CPU appends for itself";
+  Context context = test_context(GetParam().device);
+  const std::vector<float> query_values = Random(1).normals(2 * kWidth);
+  const std::vector<float> key_values = Random(2).normals(kWidth);
+  GuardedTensor query({1, 2 * kHeads, kHeadDim}, query_values),
+      turned_query({1, 2 * kHeads, kHeadDim}, query_values);
+  GuardedTensor key({1, kHeads, kHeadDim}, key_values),
+      turned_key({1, kHeads, kHeadDim}, key_values);
+  Placed pquery(context, query), pkey(context, key), pturned_query(context, turned_query),
+      pturned_key(context, turned_key);
+
+  KvCache apart = make(context), together = make(context);
+  append(context, apart, 0, 0, 5);
+  append(context, together, 0, 0, 5);
+  const std::vector<std::int32_t> position{1234};
+  ASSERT_TRUE(rope(context, pturned_query.view(), position, kTheta));
+  ASSERT_TRUE(rope(context, pturned_key.view(), position, kTheta));
+  ASSERT_TRUE(apart.append(context, 0, pturned_key.view(), pkey.view()));
+  ASSERT_TRUE(together.grow(context));
+  ASSERT_TRUE(write_turned(context, together, 0, pquery, pkey, position[0]));
+  pquery.fetch();
+  pturned_query.fetch();
+  EXPECT_TRUE(same_bits(query.values(), turned_query.values()));
+  for (std::int64_t channel = 0; channel < kHeadDim; ++channel) {
+    EXPECT_EQ(keys(context, together, 0, channel), keys(context, apart, 0, channel));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, KvCacheTest,

@@ -11,6 +11,9 @@
 #ifdef FOVEA_ONEDNN
 #include "kernels/ops/floor/library_product.h"
 #endif
+#ifdef FOVEA_WITH_CUDA
+#include "kernels/ops/floor/floor_cuda.h"
+#endif
 
 namespace fovea {
 namespace {

@@ -18,7 +18,8 @@ Status append_rows(Context&, const KvTable&, std::int32_t, std::span<std::byte* 
   return no_device();
 }
 
-Status write_last_row(Context&, const KvTable&, ConstTensorView, ConstTensorView) {
+Status turn_and_write_last_row(Context&, const KvTable&, TensorView, ConstTensorView,
+                               ConstTensorView, ConstTensorView, float) {
   return no_device();
 }
 

@@ -27,10 +27,13 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
                    std::span<std::byte* const> key_pages, std::span<std::byte* const> value_pages,
                    ConstTensorView keys, ConstTensorView values);
 
-/// Writes one row as the last of the table's tokens, whose length and pages were set before. Only
-/// the device knows where: the call can be recorded in a graph.
-Status write_last_row(Context& context, const KvTable& table, ConstTensorView key,
-                      ConstTensorView value);
+/// rope() of one row's query [1, heads, head_dim] in place and of its key on the way, then key and
+/// value [1, kv_heads, head_dim] become the last of the table's tokens, whose length and pages were
+/// set before. Only the device knows where: the call can be recorded in a graph. position: i32 [1]
+/// on the device. query, key and value are of one type, head_dim as for rope().
+Status turn_and_write_last_row(Context& context, const KvTable& table, TensorView query,
+                               ConstTensorView key, ConstTensorView value, ConstTensorView position,
+                               float theta);
 
 /// Adds `by` to i32 numbers on the device.
 Status increase(Context& context, TensorView numbers, std::int32_t by);

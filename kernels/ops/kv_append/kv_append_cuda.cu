@@ -1,12 +1,15 @@
 #include "kernels/ops/kv_append/kv_append.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdint>
 #include <string>
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
+#include "kernels/ops/rope/rope.cuh"
 
 namespace fovea {
 namespace {
@@ -30,7 +33,7 @@ struct Source {
 template <class From, class To>
 constexpr int kPack = static_cast<int>(16 / std::max(sizeof(From), sizeof(To)));
 
-/// A row's numbers, spread over its heads, in packs of kCount; this thread takes every `step`th.
+/// A row's numbers, spread over its heads, in packs of kCount.
 template <int kCount, class From, class To>
 __device__ void write_row(const From* from, To* page, int slot, int page_tokens, int head_dim,
                           int width, int first, int step) {
@@ -71,20 +74,48 @@ __global__ __launch_bounds__(kThreads) void append_kernel(Source<From> keys, Sou
   if (threadIdx.x == 0) *table.length = length + tokens;
 }
 
-/// Blocks (share of the row, keys or values).
+/// A thread has one pack of a head's first half and the one of its second with which it turns.
 template <int kCount, class From, class To>
-__global__ __launch_bounds__(kThreads) void last_row_kernel(const From* key, const From* value,
-                                                            KvTable table, int head_dim,
-                                                            int width) {
+__global__ __launch_bounds__(kThreads) void turned_row_kernel(From* query, const From* key,
+                                                              const From* value, KvTable table,
+                                                              const std::int32_t* position,
+                                                              int heads, int kv_heads, int half,
+                                                              double log2_ratio) {
+  __shared__ Rotation rotation;
   let_next_prepare();
   wait_for_previous();
+  fill_rotation(rotation, *position, half, log2_ratio);
+  const int packs = half / kCount;
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  const int head = i / packs, channel = (i - head * packs) * kCount;
+  if (head >= heads + 2 * kv_heads) return;
+  const bool of_query = head < heads, of_key = !of_query && head < heads + kv_heads;
+  const int kv_head = of_key ? head - heads : head - heads - kv_heads;
+  const From* from =
+      of_query ? query + head * 2 * half : (of_key ? key : value) + kv_head * 2 * half;
+  auto first = *reinterpret_cast<const Pack<From, kCount>*>(from + channel);
+  auto second = *reinterpret_cast<const Pack<From, kCount>*>(from + half + channel);
+  if (of_query || of_key) turn(rotation, channel, first, second);
+  if (of_query) {
+    From* const to = query + head * 2 * half + channel;
+    *reinterpret_cast<Pack<From, kCount>*>(to) = first;
+    *reinterpret_cast<Pack<From, kCount>*>(to + half) = second;
+    return;
+  }
   const int token = *table.length - 1;
   const int page = token / table.page_tokens, slot = token % table.page_tokens;
-  const std::byte* target = (blockIdx.y == 0 ? table.key_pages : table.value_pages)[page];
-  write_row<kCount>(blockIdx.y == 0 ? key : value,
-                    reinterpret_cast<To*>(const_cast<std::byte*>(target)), slot, table.page_tokens,
-                    head_dim, width, static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x),
-                    static_cast<int>(gridDim.x * blockDim.x));
+  const std::byte* target = (of_key ? table.key_pages : table.value_pages)[page];
+  To* const to = reinterpret_cast<To*>(const_cast<std::byte*>(target)) +
+                 (static_cast<std::int64_t>(kv_head) * table.page_tokens + slot) * 2 * half +
+                 channel;
+  Pack<To, kCount> low, high;
+#pragma unroll
+  for (int c = 0; c < kCount; ++c) {
+    low.values[c] = store_float<To>(load_float(first.values[c]));
+    high.values[c] = store_float<To>(load_float(second.values[c]));
+  }
+  *reinterpret_cast<Pack<To, kCount>*>(to) = low;
+  *reinterpret_cast<Pack<To, kCount>*>(to + half) = high;
 }
 
 __global__ void increase_kernel(std::int32_t* numbers, int count, std::int32_t by) {
@@ -155,22 +186,36 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
   return {};
 }
 
-Status write_last_row(Context& context, const KvTable& table, ConstTensorView key,
-                      ConstTensorView value) {
+Status turn_and_write_last_row(Context& context, const KvTable& table, TensorView query,
+                               ConstTensorView key, ConstTensorView value, ConstTensorView position,
+                               float theta) {
   FOVEA_CHECK(check_rows(context, key, value));
+  FOVEA_CHECK(check_activation_shape(context, "rope x", query, query.shape));
+  const std::int64_t head_dim = key.shape[2];
+  if (query.shape.rank() != 3 || query.shape[2] != head_dim || query.dtype != key.dtype ||
+      query.rows() != 1 || key.rows() != 1 || head_dim % 2 != 0 || head_dim > 2 * kMostHalf) {
+    return make_error(
+               ErrorCode::usage,
+               "expected one row of query, key and value of one type, an even head_dim up to " +
+                   std::to_string(2 * kMostHalf))
+        .in_field("kv keys");
+  }
+  const auto heads = static_cast<int>(query.shape[1]), kv_heads = static_cast<int>(key.shape[1]);
+  const auto half = static_cast<int>(head_dim / 2);
+  const double log2_ratio = -std::log2(static_cast<double>(theta)) / half;
   return with_types(key.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
     using From = typename decltype(from_type)::type;
     using To = typename decltype(to_type)::type;
     constexpr int kCount = kPack<From, To>, kShare = 64;
-    const bool packed = takes_packs(key, kCount) && takes_packs(value, kCount);
-    const auto width = static_cast<int>(key.inner_elements());
-    const int packs = width / (packed ? kCount : 1);
-    return launch_early(context, "write_last_row",
-                        packed ? last_row_kernel<kCount, From, To> : last_row_kernel<1, From, To>,
-                        dim3(static_cast<unsigned>((packs + kShare - 1) / kShare), 2), kShare, 0,
-                        reinterpret_cast<const From*>(key.data),
-                        reinterpret_cast<const From*>(value.data), table,
-                        static_cast<int>(key.shape[2]), width);
+    const bool packed = half % kCount == 0 && takes_packs(query, kCount) &&
+                        takes_packs(key, kCount) && takes_packs(value, kCount);
+    const int threads = (heads + 2 * kv_heads) * half / (packed ? kCount : 1);
+    return launch_early(
+        context, "turn_and_write_last_row",
+        packed ? turned_row_kernel<kCount, From, To> : turned_row_kernel<1, From, To>,
+        (threads + kShare - 1) / kShare, kShare, 0, reinterpret_cast<From*>(query.data),
+        reinterpret_cast<const From*>(key.data), reinterpret_cast<const From*>(value.data), table,
+        position.as<std::int32_t>(), heads, kv_heads, half, log2_ratio);
   });
 }
 

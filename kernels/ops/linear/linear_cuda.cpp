@@ -58,12 +58,18 @@ Status CudaLinear::multiply(Context& context, ConstTensorView x, TensorView y,
               one_row_product(context, weight_.view(), x, bias_.as<float>(), y, accumulate));
     if (done) return {};
   }
-  const ConstTensorView bias =
-      y.dtype == DType::f32 || bias_.empty() ? bias_.view() : bias_typed_.view();
-  Status done = cublaslt_product(context, weight_.view(), x, bias, y, accumulate);
-  if (done || done.error().code != ErrorCode::unsupported || bias.empty()) return done;
-  // Not every combination of types and sizes has a product that adds the bias too. Then it is added
+  // Not every combination of types and sizes has a product that adds the bias too, and where rows
+  // do not begin at 16 bytes cuBLASLt adds it to what is rounded already. Then it is added here,
   // before the result is rounded.
+  const bool rounds_twice =
+      y.dtype != DType::f32 && !bias_.empty() &&
+      weight_.shape()[1] * static_cast<std::int64_t>(dtype_size(dtype())) % 16 != 0;
+  if (!rounds_twice) {
+    const ConstTensorView bias =
+        y.dtype == DType::f32 || bias_.empty() ? bias_.view() : bias_typed_.view();
+    Status done = cublaslt_product(context, weight_.view(), x, bias, y, accumulate);
+    if (done || done.error().code != ErrorCode::unsupported || bias.empty()) return done;
+  }
   Workspace::Scope scope(context.workspace);
   TensorView sum = y;
   if (y.dtype != DType::f32) {

@@ -8,32 +8,23 @@
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/common/checks.h"
+#include "kernels/ops/rope/rope.cuh"
 
 namespace fovea {
 namespace {
 
-constexpr int kMostHalf = 256;
 constexpr int kThreads = 256;
 
-/// Blocks (row, share of the heads). Angles are formed in double, where float32 would lose a digit
-/// per decade of position, once for all heads of the block. Pairs of packs of kCount channels.
+/// Blocks (row, share of the heads). Pairs of packs of kCount channels.
 template <class T, int kCount>
 __global__ __launch_bounds__(kThreads) void rope_kernel(T* x, std::int64_t stride,
                                                         const std::int32_t* positions, int heads,
                                                         int half, double log2_ratio) {
-  __shared__ float sine[kMostHalf];
-  __shared__ float cosine[kMostHalf];
+  __shared__ Rotation rotation;
   let_next_prepare();
   wait_for_previous();
+  fill_rotation(rotation, positions[blockIdx.x], half, log2_ratio);
   const int threads = static_cast<int>(blockDim.x);
-  for (int channel = static_cast<int>(threadIdx.x); channel < half; channel += threads) {
-    const double angle = static_cast<double>(positions[blockIdx.x]) * exp2(channel * log2_ratio);
-    double sine_wide, cosine_wide;
-    sincos(angle, &sine_wide, &cosine_wide);
-    sine[channel] = static_cast<float>(sine_wide);
-    cosine[channel] = static_cast<float>(cosine_wide);
-  }
-  __syncthreads();
   T* row = x + blockIdx.x * stride;
   const int packs = half / kCount, step = threads * static_cast<int>(gridDim.y);
   for (int i = static_cast<int>(blockIdx.y) * threads + static_cast<int>(threadIdx.x);
@@ -42,12 +33,7 @@ __global__ __launch_bounds__(kThreads) void rope_kernel(T* x, std::int64_t strid
     auto* low = reinterpret_cast<Pack<T, kCount>*>(row + head * 2 * half + channel);
     auto* high = reinterpret_cast<Pack<T, kCount>*>(row + head * 2 * half + half + channel);
     Pack<T, kCount> first = *low, second = *high;
-#pragma unroll
-    for (int c = 0; c < kCount; ++c) {
-      const float a = load_float(first.values[c]), b = load_float(second.values[c]);
-      first.values[c] = store_float<T>(fmaf(-b, sine[channel + c], a * cosine[channel + c]));
-      second.values[c] = store_float<T>(fmaf(a, sine[channel + c], b * cosine[channel + c]));
-    }
+    turn(rotation, channel, first, second);
     *low = first;
     *high = second;
   }
