@@ -29,7 +29,18 @@ struct Operands {
   const void* bias;
 };
 
-/// The algorithm of a whole bucket: timed now, from the table, or the library's own choice.
+/// What all products of a bucket share: the row counts up to bucket.rows, and addresses at least as
+/// aligned as any of its algorithms asks for.
+ProductKey bucket_of(ProductKey key) {
+  constexpr std::uint32_t kEnough = 16;
+  key.rows = bucket_end(key.rows);
+  for (std::uint32_t* alignment : {&key.weight_alignment, &key.x_alignment, &key.y_alignment}) {
+    *alignment = std::min(*alignment, kEnough);
+  }
+  return key;
+}
+
+/// The algorithm of a whole bucket: timed now, or from the table.
 Result<cublasLtMatmulAlgo_t> bucket_algorithm(Context& context, CublasLibrary& library,
                                               const ProductKey& bucket, const Operands& operands,
                                               bool tune) {
@@ -40,7 +51,7 @@ Result<cublasLtMatmulAlgo_t> bucket_algorithm(Context& context, CublasLibrary& l
   FOVEA_TRY(auto candidates, algorithm_candidates(library.handle, bucket, described,
                                                   tune || known ? kCublasCandidates : 1));
   if (tune && !library.tuned.contains(bucket)) {
-    FOVEA_TRY(const std::size_t best, fastest_candidate(context, library.handle, bucket, described,
+    FOVEA_TRY(const std::size_t best, fastest_candidate(context, library.handle, bucket,
                                                         operands.weight, operands.x, candidates));
     library.tuned.insert(bucket);
     if (known || library.table.products.size() < AlgorithmTable::kMaxProducts) {
@@ -73,14 +84,15 @@ Result<cublasLtMatmulAlgo_t> find_algorithm(Context& context, CublasLibrary& lib
     return known->second;
   }
   FOVEA_TRY(const bool recorded, recording(context));
-  ProductKey bucket = key;
-  bucket.rows = bucket_end(key.rows);
-  auto found = bucket_algorithm(context, library, bucket, operands, library.autotune && !recorded);
-  if (!found && found.error().code != ErrorCode::unsupported) return found;
+  const bool tune = library.autotune && !recorded;
+  const ProductKey bucket = bucket_of(key);
   std::optional<cublasLtMatmulAlgo_t> chosen;
-  if (found && (bucket.rows == key.rows || algorithm_fits(library.handle, described, *found))) {
-    chosen = *found;
-  } else {
+  if (tune || library.table.products.contains(bucket)) {
+    auto found = bucket_algorithm(context, library, bucket, operands, tune);
+    if (!found && found.error().code != ErrorCode::unsupported) return found;
+    if (found && algorithm_fits(library.handle, described, *found)) chosen = *found;
+  }
+  if (!chosen) {
     FOVEA_TRY(auto own, algorithm_candidates(library.handle, key, described, 1));
     chosen = own.front();
   }

@@ -17,7 +17,7 @@ namespace fovea {
 
 inline constexpr std::size_t kCublasWorkspaceBytes = std::size_t{32} << 20;
 /// How many of the library's proposals are timed; a table's algorithm is one of them.
-inline constexpr int kCublasCandidates = 8;
+inline constexpr int kCublasCandidates = 32;
 
 Error cublas_error(cublasStatus_t status, const char* what);
 
@@ -52,11 +52,12 @@ bool algorithm_fits(cublasLtHandle_t handle, const CublasProduct& described,
                     const cublasLtMatmulAlgo_t& algorithm);
 
 /// Which of the candidates makes products of `bucket` soonest, as x (which may have fewer rows) and
-/// the weight lie in memory; the first where there is no room to try. Writes to neither. Waits for
-/// the device. Errors: device.
+/// the weight lie in memory, among those whose results are float32 sums with the bias, rounded
+/// once; the first where there is no room to try. Writes to neither. Waits for the device. Errors:
+/// unsupported when no candidate's results are that, device.
 Result<std::size_t> fastest_candidate(Context& context, cublasLtHandle_t handle,
-                                      const ProductKey& bucket, const CublasProduct& described,
-                                      ConstTensorView weight, ConstTensorView x,
+                                      const ProductKey& bucket, ConstTensorView weight,
+                                      ConstTensorView x,
                                       const std::vector<cublasLtMatmulAlgo_t>& candidates);
 
 }  // namespace fovea
