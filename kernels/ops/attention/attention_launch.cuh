@@ -30,6 +30,7 @@ struct AttentionLaunch {
   std::int64_t query_stride, out_stride, lse_stride;
   DType query_type, out_type;
   bool causal;
+  bool fetches;
   std::int32_t heads, kv_heads, head_dim;
   float scale;  // times log2(e)
   std::int32_t most_rows;
