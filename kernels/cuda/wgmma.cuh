@@ -40,9 +40,10 @@ template <int kPending>
 __device__ __forceinline__ void wait_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
 }
-/// After a wait: keeps the compiler from reading results before it.
+/// After a wait keeps the compiler from reading results before it, and before a wait from leaving for
+/// later what was to be done in the meantime.
 template <int kCount>
-__device__ __forceinline__ void results_are_there(float (&sums)[kCount]) {
+__device__ __forceinline__ void pin(float (&sums)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(sums[i])::"memory");
 }

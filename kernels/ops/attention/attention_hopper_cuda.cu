@@ -1,7 +1,8 @@
 // Attention on Hopper's tensor cores (sm_90a), 16-bit in and out and float32 inside: a block takes 128
-// rows of one head. Its first four warps bring keys and values, 128 at a time; two groups of four
-// warps take 64 rows each and walk over them. While a group's exponentials are taken, the tensor cores
-// weigh its values of the step before, and work for the other group.
+// rows of one head, or 64 where there are too few rows for all multiprocessors. Its first four warps
+// bring keys and values, 128 at a time; two groups of four warps (or one) take 64 rows each and walk
+// over them. While a group's exponentials are taken, the tensor cores weigh its values of the step
+// before, and work for the other group.
 
 #include <algorithm>
 
@@ -15,18 +16,13 @@
 namespace fovea {
 namespace {
 
-#ifndef FOVEA_HOPPER_ORDERED
-#define FOVEA_HOPPER_ORDERED true
+#ifndef FOVEA_STAGES
+#define FOVEA_STAGES 2
 #endif
-constexpr bool kOrdered = FOVEA_HOPPER_ORDERED;
-
-constexpr int kGroupThreads = 128, kGroupRows = 64, kGroups = 2;
-constexpr int kThreads = kGroupThreads * (1 + kGroups);
-constexpr int kRows = kGroupRows * kGroups, kKeys = 128, kStages = 2;
+constexpr int kGroupThreads = 128, kGroupRows = 64, kMostGroups = 2, kKeys = 128, kStages = FOVEA_STAGES;
 constexpr int kPageKeys = 1 << kTilePageShift;
-constexpr int kLoaderRegisters = 40, kGroupRegisters = 232;
 constexpr int kTileBytes = kKeys * kTileRowBytes;
-static_assert(kRows == kKeys && kKeys == 2 * kPageKeys);
+static_assert(kMostGroups * kGroupRows == kKeys && kKeys == 2 * kPageKeys);
 
 /// Of 128 rows, which are as many tiles wide as their channels take.
 template <int kChannels>
@@ -36,6 +32,12 @@ template <int kChannels>
 constexpr int kSharedBytes = (1 + 2 * kStages) * kTilesBytes<kChannels> + kTileRowGroupBytes;
 
 #ifdef FOVEA_WGMMA
+
+constexpr int kLoaderRegisters = 40, kGroupRegisters = 232;  // of threads when there are two groups
+#ifndef FOVEA_HOPPER_ORDERED
+#define FOVEA_HOPPER_ORDERED true
+#endif
+constexpr bool kOrdered = FOVEA_HOPPER_ORDERED;
 
 /// Where the 128 threads of a group put 16-byte pieces: rows `first_row` + kDown i.
 template <int kChannels>
@@ -124,16 +126,19 @@ __device__ __forceinline__ void load_all(const CudaSequence& sequence, Side<T> (
   const int lane = threadIdx.x % 32;
   const Places<kChannels> places(static_cast<int>(threadIdx.x));
   Announcement announcement;
+  if (limit > 0) {
+    for (Side<T>& side : sides) side.locate(sequence, 0, limit);
+  }
   for (int first = 0, stage = 0, turn = 1; first < limit; first += kKeys) {
 #pragma unroll
     for (int s = 0; s < 2; ++s) {
-      sides[s].locate(sequence, first, limit);
       const std::uint32_t empty = rings[s].empty + 8 * stage;
       if (!__any_sync(0xFFFFFFFFu, passed(empty, turn))) announcement.make<0>(lane);
       await(empty, turn);
       fetch_tokens<T, kChannels>(sides[s], places, limit - first,
                                  rings[s].tiles + stage * kTilesBytes<kChannels>);
       commit_copies();
+      if (first + kKeys < limit) sides[s].locate(sequence, first + kKeys, limit);
       announcement.make<1>(lane);
       announcement.pending = rings[s].full + 8 * stage;
     }
@@ -180,10 +185,14 @@ struct Softmax {
   __device__ __forceinline__ void take(float (&logit)[kKeys / 2], int first, int lane) {
     if (!plain) {
 #pragma unroll
-      for (int i = 0; i < kKeys / 2; ++i) {
-        const int token = first + 8 * (i / 4) + 2 * (lane % 4) + i % 2;
-        const bool biased = bias != nullptr && token < limit;
-        logit[i] = fmaf(logit[i], scale, biased ? bias[token] * kLog2EFloat : 0.0f);
+      for (int i = 0; i < kKeys / 4; ++i) {
+        const int token = first + 8 * (i / 2) + 2 * (lane % 4) + i % 2;
+        const float more = bias != nullptr && token < limit ? bias[token] * kLog2EFloat : 0.0f;
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+          float& value = logit[i / 2 * 4 + 2 * r + i % 2];
+          value = fmaf(value, scale, more);
+        }
       }
     }
     if (first + kKeys > clear) {
@@ -242,7 +251,42 @@ __device__ __forceinline__ void pack(const float (&exponentials)[kKeys / 2], std
   }
 }
 
+/// A warp's sixteen rows, divided by their totals, by way of shared memory so that they leave in whole
+/// lines.
 template <class T, int kChannels>
+__device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const CudaSequence& sequence, int head,
+                                           int first_row, const float (&sums)[kChannels / 2],
+                                           const float (&inverse)[2], std::uint32_t through) {
+  const int lane = threadIdx.x % 32;
+  const auto place = [&](int row, int piece) {
+    return through + piece / 8 * kTileBytes + row * kTileRowBytes + ((piece ^ row) % 8) * 16;
+  };
+#pragma unroll
+  for (int n = 0; n < kChannels / 8; n += 2) {
+    std::uint32_t words[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const float* const pair = sums + 4 * (n + i / 2) + 2 * (i % 2);
+      words[i] = pack_pair<T>(pair[0] * inverse[i % 2], pair[1] * inverse[i % 2]);
+    }
+    store_matrices(words, place(lane % 16, n + lane / 16));
+  }
+  __syncwarp();
+  using P = Places<kChannels>;
+  constexpr int kDown = 32 / P::kAcross;
+  const int piece = lane % P::kAcross;
+  if (piece >= kChannels / 8) return;
+  T* const out = reinterpret_cast<T*>(launch.out) + std::int64_t{head} * kChannels + 8 * piece;
+#pragma unroll
+  for (int i = 0; i < 16 / kDown; ++i) {
+    const int row = lane / P::kAcross + i * kDown;
+    if (first_row + row >= sequence.rows) break;
+    *reinterpret_cast<uint4*>(out + (sequence.first_row + first_row + row) * launch.out_stride) =
+        load_shared_16(place(row, piece));
+  }
+}
+
+template <class T, int kChannels, int kGroups>
 __device__ __forceinline__ void attend(const AttentionLaunch& launch, const CudaSequence& sequence, int head,
                                        int first_row, int length, int limit, std::uint32_t query,
                                        const Ring (&rings)[2]) {
@@ -289,7 +333,7 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
   float sums[kChannels / 2] = {};
 
   const int other = 1 - group;
-  const bool ordered = kOrdered && groups == kGroups;
+  const bool ordered = kOrdered && kGroups == 2 && groups == kGroups;
   constexpr int kQueryThere = 1, kTurn = 3;  // numbers of barriers, one for each group
   const auto my_turn = [&] {
     if (ordered) meet(kTurn + group, kGroups * kGroupThreads);
@@ -298,8 +342,8 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
     if (ordered && !(group == 1 && last)) pass_by(kTurn + other, kGroups * kGroupThreads);
   };
 
+  wait_copies<0>();
   if (limit > 0) {
-    wait_copies<0>();
     show_shared_to_tensor_cores();
     meet(kQueryThere + group, kGroupThreads);
     if (ordered && group == 1) pass_by(kTurn + 0, kGroups * kGroupThreads);
@@ -317,7 +361,7 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
     commit_products();
     your_turn(limit <= kKeys);
     wait_products<0>();
-    results_are_there(logit);
+    pin(logit);
     if (lane == 0) arrive(keys.empty);
     softmax.take(logit, 0, lane);
     pack<T>(logit, weights);
@@ -340,17 +384,22 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
       commit_products();
       your_turn(first + kKeys >= limit);
       wait_products<1>();
-      results_are_there(logit);
+      pin(logit);
       if (lane == 0) arrive(keys.empty + 8 * stage);
       softmax.take(logit, first, lane);
-      wait_products<0>();
-      results_are_there(sums);
-      if (lane == 0) arrive(values.empty + 8 * last_stage);
-      // Once the maximum has settled, which it soon does, nothing fades any more.
-      if (__any_sync(0xFFFFFFFFu, softmax.fade[0] != 1.0f || softmax.fade[1] != 1.0f)) {
+      // Once the maximum has settled, which it soon does, nothing fades any more. The totals are asked for
+      // only so that the exponentials are taken before the wait, in whose time they cost nothing.
+      const bool fades = softmax.fade[0] != 1.0f || softmax.fade[1] != 1.0f || !(softmax.total[0] + softmax.total[1] >= 0.0f);
+      if (__any_sync(0xFFFFFFFFu, fades)) {
+        wait_products<0>();
+        pin(sums);
 #pragma unroll
         for (int i = 0; i < kChannels / 2; ++i) sums[i] *= softmax.fade[i / 2 % 2];
+      } else {
+        wait_products<0>();
+        pin(sums);
       }
+      if (lane == 0) arrive(values.empty + 8 * last_stage);
       pack<T>(logit, weights);
     }
     await(values.full + 8 * stage, turn);
@@ -358,25 +407,21 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
     weigh_values<T, kChannels>(sums, weights, tiles(values, stage));
     commit_products();
     wait_products<0>();
-    results_are_there(sums);
+    pin(sums);
   }
 
+  float inverse[2];
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float total = sum_of_quad(softmax.total[r]);
-    if (row[r] >= sequence.rows) continue;
-    const std::int64_t place = sequence.first_row + row[r];
-    const float inverse = total == 0.0f ? 0.0f : 1.0f / total;
-    T* const out = reinterpret_cast<T*>(launch.out) + place * launch.out_stride + std::int64_t{head} * kChannels;
-#pragma unroll
-    for (int n = 0; n < kChannels / 8; ++n) {
-      *reinterpret_cast<std::uint32_t*>(out + 8 * n + 2 * (lane % 4)) =
-          pack_pair<T>(sums[4 * n + 2 * r] * inverse, sums[4 * n + 2 * r + 1] * inverse);
-    }
-    if (launch.lse != nullptr && lane % 4 == 0) {
-      launch.lse[head * launch.lse_stride + place] = natural_lse(softmax.maximum[r], total);
+    inverse[r] = total == 0.0f ? 0.0f : 1.0f / total;
+    if (launch.lse != nullptr && lane % 4 == 0 && row[r] < sequence.rows) {
+      launch.lse[head * launch.lse_stride + sequence.first_row + row[r]] = natural_lse(softmax.maximum[r], total);
     }
   }
+  meet(kQueryThere + group, kGroupThreads);  // nobody reads the query any more
+  store_rows<T, kChannels>(launch, sequence, head, first_row + warp * 16, sums, inverse,
+                           query + warp * 16 * kTileRowBytes);
 }
 
 #endif  // FOVEA_WGMMA
@@ -387,18 +432,23 @@ struct Order {
   std::int32_t heads_together;
 };
 
+template <int kGroups>
+constexpr int kThreads = kGroupThreads * (1 + kGroups);
 #if defined(FOVEA_WGMMA) || !defined(__CUDA_ARCH__)
-constexpr int kBounds = kThreads;
+template <int kGroups>
+constexpr int kBound = kThreads<kGroups>;
 #else
-constexpr int kBounds = 32;  // tells the host that the code for this device does nothing
+template <int kGroups>
+constexpr int kBound = 32;  // tells the host that this code does nothing
 #endif
 
-template <class T, int kChannels>
-__global__ void __launch_bounds__(kBounds, 1)
+template <class T, int kChannels, int kGroups>
+__global__ void __launch_bounds__(kBound<kGroups>, 1)
     hopper_attention_kernel(const __grid_constant__ AttentionLaunch launch, Order order) {
 #ifdef FOVEA_WGMMA
   let_next_prepare();
   wait_for_previous();
+  constexpr int kRows = kGroups * kGroupRows;
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int row_blocks = (launch.most_rows + kRows - 1) / kRows;
   const int before = static_cast<int>(blockIdx.x) / (order.heads_together * row_blocks) * order.heads_together;
@@ -407,6 +457,8 @@ __global__ void __launch_bounds__(kBounds, 1)
   const int head = before + within % together, kv_head = head / (launch.heads / launch.kv_heads);
   const int first_row = (row_blocks - 1 - within / together) * kRows;
   if (first_row >= sequence.rows) return;
+
+  const int length = *sequence.length;
 
   extern __shared__ uint4 shared16[];
   __shared__ std::uint64_t barriers[4 * kStages];
@@ -428,27 +480,26 @@ __global__ void __launch_bounds__(kBounds, 1)
   }
   __syncthreads();
 
-  const int length = *sequence.length;
   const int last_row = min(first_row + kRows, sequence.rows) - 1;
   const int limit = visible_keys(launch, sequence, length, last_row);
   if (threadIdx.x < kGroupThreads) {
-    give_registers_back<kLoaderRegisters>();
+    if constexpr (kGroups > 1) give_registers_back<kLoaderRegisters>();
     Side<T> sides[2] = {{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride, {}},
                         {sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride, {}}};
     load_all<T, kChannels>(sequence, sides, rings, limit);
   } else {
-    take_registers<kGroupRegisters>();
-    attend<T, kChannels>(launch, sequence, head, first_row, length, limit, query, rings);
+    if constexpr (kGroups > 1) take_registers<kGroupRegisters>();
+    attend<T, kChannels, kGroups>(launch, sequence, head, first_row, length, limit, query, rings);
   }
 #endif
 }
 
-template <class T, int kChannels>
-Status launch_channels(const AttentionLaunch& launch, cudaStream_t stream, bool* launched) {
-  const auto kernel = hopper_attention_kernel<T, kChannels>;
+template <class T, int kChannels, int kGroups>
+Status launch_groups(const AttentionLaunch& launch, cudaStream_t stream, bool* launched) {
+  const auto kernel = hopper_attention_kernel<T, kChannels, kGroups>;
   cudaFuncAttributes attributes{};
   FOVEA_CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
-  *launched = attributes.maxThreadsPerBlock >= kThreads;
+  *launched = attributes.maxThreadsPerBlock >= kThreads<kGroups>;
   if (!*launched) return {};
   constexpr int bytes = kSharedBytes<kChannels>;
   FOVEA_CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
@@ -456,27 +507,38 @@ Status launch_channels(const AttentionLaunch& launch, cudaStream_t stream, bool*
   constexpr std::int64_t kCacheBytes = std::int64_t{16} << 20;
   const std::int64_t head_bytes = std::int64_t{launch.most_rows} * kChannels * 4;
   const auto together = static_cast<std::int32_t>(std::clamp<std::int64_t>(kCacheBytes / head_bytes, 1, launch.heads));
+  constexpr int kRows = kGroups * kGroupRows;
   const dim3 grid(static_cast<unsigned>((launch.most_rows + kRows - 1) / kRows * launch.heads), 1,
                   static_cast<unsigned>(launch.sequences));
-  return launch_early(stream, "Hopper attention", kernel, grid, kThreads, bytes, launch, Order{together});
+  return launch_early(stream, "Hopper attention", kernel, grid, kThreads<kGroups>, bytes, launch, Order{together});
+}
+
+template <class T, int kChannels>
+Status launch_channels(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream, bool* launched) {
+  // A row's result is the same either way.
+  const std::int64_t small_blocks =
+      std::int64_t{(launch.most_rows + kGroupRows - 1) / kGroupRows} * launch.heads * launch.sequences;
+  return small_blocks <= multiprocessors ? launch_groups<T, kChannels, 1>(launch, stream, launched)
+                                         : launch_groups<T, kChannels, kMostGroups>(launch, stream, launched);
 }
 
 template <class T>
-Status launch_type(const AttentionLaunch& launch, cudaStream_t stream, bool* launched) {
+Status launch_type(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream, bool* launched) {
   switch (launch.head_dim) {
-    case 64: return launch_channels<T, 64>(launch, stream, launched);
-    case 80: return launch_channels<T, 80>(launch, stream, launched);
-    case 96: return launch_channels<T, 96>(launch, stream, launched);
-    case 128: return launch_channels<T, 128>(launch, stream, launched);
+    case 64: return launch_channels<T, 64>(launch, multiprocessors, stream, launched);
+    case 80: return launch_channels<T, 80>(launch, multiprocessors, stream, launched);
+    case 96: return launch_channels<T, 96>(launch, multiprocessors, stream, launched);
+    case 128: return launch_channels<T, 128>(launch, multiprocessors, stream, launched);
     default: *launched = false; return {};
   }
 }
 
 }  // namespace
 
-Status launch_hopper_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream, bool* launched) {
-  return type == DType::bf16 ? launch_type<__nv_bfloat16>(launch, stream, launched)
-                             : launch_type<__half>(launch, stream, launched);
+Status launch_hopper_attention(const AttentionLaunch& launch, DType type, int multiprocessors,
+                               cudaStream_t stream, bool* launched) {
+  return type == DType::bf16 ? launch_type<__nv_bfloat16>(launch, multiprocessors, stream, launched)
+                             : launch_type<__half>(launch, multiprocessors, stream, launched);
 }
 
 }  // namespace fovea
