@@ -272,6 +272,22 @@ TEST_P(AttentionTest, long_sequences_side_by_side_equal_dense) {
   }
 }
 
+TEST_P(AttentionTest, rows_of_many_heads_equal_dense) {
+  // As many as a GPU has multiprocessors, and more.
+  for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+    for (const std::int32_t head_dim : {64, 128}) {
+      Problem problem;
+      problem.mask = mask;
+      problem.heads = 60;
+      problem.kv_heads = 3;
+      problem.head_dim = head_dim;
+      problem.page_tokens = 64;
+      problem.sequences = {{150, 290}, {129, 130}};
+      expect_equals_dense(problem, {.padding = 8});
+    }
+  }
+}
+
 TEST_P(AttentionTest, more_sequences_than_one_launch_takes_equal_dense) {
   Problem problem;
   problem.head_dim = 32;
