@@ -169,6 +169,7 @@ int run_bench(const BenchOptions& options) {
   if (!model) return report_error(model.error(), Blame::model);
   if (!options.output.quiet && options.output.verbose) {
     std::fprintf(stderr, "weights made in %.0f ms\n", (*model)->load_ms());
+    print_algorithms_note(load->device);
   }
   const auto result = run_bench_plan(**model, plan, options.prune.settings, &interrupted());
   if (!result) return report_error(result.error());

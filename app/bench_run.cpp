@@ -13,6 +13,7 @@
 #include "kernels/ops/floor/floor.h"
 #include "kernels/ops/rows/rows.h"
 #include "vision/preprocess.h"
+#include "vlm/decode_stream.h"
 #include "vlm/sampler.h"
 
 namespace fovea::app {
@@ -129,8 +130,9 @@ class Bench {
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     FOVEA_TRY(std::int32_t token, next_token(sampler));
     const Stopwatch decode;
-    for (int step = 0; step < plan_.new_tokens; ++step) {
-      FOVEA_TRY(token, model_.decoder().decode_greedy(context_, token, state));
+    DecodeStream stream(model_.decoder(), context_, state, plan_.new_tokens);
+    for (int left = plan_.new_tokens; left-- > 0;) {
+      FOVEA_TRY(token, stream.next(token, left));
     }
     times.token = decode.ms() / plan_.new_tokens;
     return times;

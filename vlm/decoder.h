@@ -5,11 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/context.h"
-#include "kernels/fetch.h"
+#include "kernels/ops/draw/draw.h"
 #include "kernels/weights/weight_reader.h"
 #include "pruning/accounting.h"
 #include "pruning/policy.h"
@@ -122,12 +123,6 @@ class Decoder {
   Status decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
                 TracedRow* traced, AttentionObserver* observer = nullptr) const;
 
-  /// One more token, and the index of the largest logit after it, the lowest among equals: the next
-  /// token of a greedy answer. On a GPU it is chosen there, within the recorded step. Errors: those
-  /// of decode(), internal (logits that have no largest).
-  Result<std::int32_t> decode_greedy(Context& context, std::int32_t token,
-                                     DecoderState& state) const;
-
   /// Final norm and output embedding of rows that left the last layer: [n, hidden] f32 to f32 [n,
   /// vocabulary].
   Status logits(Context& context, ConstTensorView hidden, TensorView out) const;
@@ -146,9 +141,24 @@ class Decoder {
   friend class DecoderBatch;
   struct Impl;
   Status check_step(const Context& context, std::int32_t token) const;
-  /// decode() on a GPU when nobody watches; logits and `chosen` as far as they are wanted.
-  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
-                Arriving* chosen) const;
+
+  // On a GPU, when nobody watches.
+  friend class DecodeStream;
+  struct StepStart {
+    /// What the step begins with: a token, or what the step ordered just before it, of the number
+    /// `after`, chose for the same sequence.
+    std::optional<std::int32_t> token;
+    std::int64_t after = 0;
+    std::optional<Draw> draw = {};  // how it chooses; none: the largest logit
+  };
+  /// Orders one step without waiting for it, and returns its number in this context. Where it fails
+  /// the state is as before, but for spare room.
+  Result<std::int64_t> order_step(Context& context, const StepStart& start,
+                                  DecoderState& state) const;
+  /// What a step chose, once it is done; -1 where its logits have no largest.
+  Result<std::int32_t> chosen_by(Context& context, std::int64_t number) const;
+  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits) const;
+
   explicit Decoder(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

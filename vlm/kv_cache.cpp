@@ -31,7 +31,8 @@ KvCache::KvCache(const KvCache& other)
       head_dim_(other.head_dim_),
       dtype_(other.dtype_),
       device_(other.device_),
-      layers_(other.layers_) {}
+      layers_(other.layers_),
+      pages_version_(other.pages_version_) {}
 
 KvCache& KvCache::operator=(const KvCache& other) {
   if (this != &other) *this = KvCache(other);
@@ -55,6 +56,7 @@ Status KvCache::make_writable(Context& context, Layer& layer, std::size_t page) 
     layer.key_pages.push_back(nullptr);
     layer.value_pages.push_back(nullptr);
   }
+  pages_version_ = next_version();
   layer.key_pages[page] = fresh->keys.view().data;
   layer.value_pages[page] = fresh->values.view().data;
   return {};
@@ -78,7 +80,6 @@ Status KvCache::append(Context& context, int layer_index, ConstTensorView keys,
                             std::span(layer.key_pages).subspan(first_page),
                             std::span(layer.value_pages).subspan(first_page), keys, values));
     layer.length += static_cast<std::int32_t>(count);
-    tables_->version = next_version();
     return {};
   }
   std::int64_t done = 0;
@@ -113,6 +114,7 @@ void KvCache::truncate(int layer_index, std::int32_t length) {
   tables_ = nullptr;
   layer.length = length;
   const std::size_t pages = static_cast<std::size_t>((length + kPageTokens - 1) / kPageTokens);
+  if (pages < layer.pages.size()) pages_version_ = next_version();
   layer.pages.resize(pages);
   layer.key_pages.resize(pages);
   layer.value_pages.resize(pages);
@@ -126,7 +128,6 @@ Status KvCache::prepare(Context& context) const {
   constexpr std::size_t kSpare = 16;
   auto made = std::make_unique<Tables>();
   made->capacity = static_cast<std::int64_t>(most + kSpare);
-  made->version = next_version();
   const auto count = static_cast<std::int64_t>(layers_.size());
   FOVEA_TRY(Tensor pages, Tensor::allocate({count, 2, made->capacity}, DType::i64));
   FOVEA_TRY(Tensor lengths, Tensor::allocate({count}, DType::i32));
@@ -176,44 +177,6 @@ Status KvCache::reserve(Context& context, std::int32_t tokens) {
 void KvCache::advance(std::int32_t tokens) {
   tables_ = nullptr;
   for (Layer& layer : layers_) layer.length += tokens;
-}
-
-Status KvCache::grow(Context& context) {
-  for (Layer& layer : layers_) {
-    const auto page = static_cast<std::size_t>(layer.length / kPageTokens);
-    const bool known = page < layer.pages.size() && layer.pages[page].use_count() == 1;
-    if (!known) {
-      FOVEA_CHECK(make_writable(context, layer, page));
-      tables_ = nullptr;
-    }
-  }
-  const bool fresh = tables_ == nullptr;
-  for (Layer& layer : layers_) ++layer.length;
-  FOVEA_CHECK(prepare(context));
-  return fresh ? Status{} : increase(context, tables_->lengths.view(), 1);
-}
-
-Status KvCache::copy_tables(Context& context, TensorView pages, TensorView lengths,
-                            std::uint64_t& version) const {
-  FOVEA_CHECK(copy(context, tables_->lengths.view(), lengths));
-  if (version == tables_->version) return {};
-  std::size_t most = 0;
-  for (const Layer& layer : layers_) most = std::max(most, layer.pages.size());
-  const std::int64_t room = pages.shape[2];
-  if (static_cast<std::int64_t>(most) > room) {
-    return make_error(ErrorCode::internal,
-                      "more pages of keys and values than the model's context has");
-  }
-  const std::int64_t lists = pages.shape[0] * 2;
-  ConstTensorView from = tables_->pages.view();
-  const std::int64_t count = std::min(room, tables_->capacity);
-  from.shape = {lists, count};
-  from.row_stride = tables_->capacity;
-  pages.shape = {lists, count};
-  pages.row_stride = room;
-  FOVEA_CHECK(copy(context, from, pages));
-  version = tables_->version;
-  return {};
 }
 
 KvTable KvCache::table(int layer_index) const {

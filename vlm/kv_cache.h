@@ -40,15 +40,8 @@ class KvCache {
   /// Puts the tables of a copied or truncated cache on the device; nothing on the CPU.
   Status prepare(Context& context) const;
 
-  /// GPU only: room for one more token in every layer, counted at once; the device's tables know of
-  /// it. Each layer's row is then written by turn_and_write_last_row(table(layer)).
-  Status grow(Context& context);
+  /// GPU only, and like view(): what attention finds a layer's tokens by.
   KvTable table(int layer) const;
-  /// Copies the device's tables: lengths i32 [layers] always, pages i64 [layers, 2, capacity of the
-  /// copy] when `version` is not theirs, which it then becomes. Errors: internal when they do not
-  /// fit.
-  Status copy_tables(Context& context, TensorView pages, TensorView lengths,
-                     std::uint64_t& version) const;
   DType dtype() const { return dtype_; }
 
   /// Pages for `tokens` more tokens in every layer, so that others may write their rows where
@@ -58,6 +51,8 @@ class KvCache {
   /// internal when they do not fit.
   Status list_pages(std::int64_t capacity, std::int64_t* addresses) const;
   void advance(std::int32_t tokens);
+  /// Caches of one number have the same list of pages; another list has another number, ever.
+  std::uint64_t pages_version() const { return pages_version_; }
 
   /// Bytes of keys and values present (not of pages reserved).
   std::int64_t used_bytes() const;
@@ -75,7 +70,6 @@ class KvCache {
     Tensor pages;    // i64 [layers, 2, capacity]: addresses
     Tensor lengths;  // i32 [layers]
     std::int64_t capacity = 0;
-    std::uint64_t version = 0;  // of its own among all tables of the process
   };
 
   Status make_writable(Context& context, Layer& layer, std::size_t page);
@@ -85,6 +79,7 @@ class KvCache {
   DType dtype_ = DType::f32;
   Device device_;
   std::vector<Layer> layers_;
+  std::uint64_t pages_version_ = 0;
   mutable std::unique_ptr<Tables> tables_;  // on a GPU; null: not there yet
 };
 

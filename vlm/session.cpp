@@ -1,12 +1,11 @@
 #include "vlm/session.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "kernels/copy.h"
 #include "kernels/device.h"
-#include "kernels/ops/rows/rows.h"
+#include "vlm/answer_loop.h"
 #include "vlm/decoder_trace.h"
 #include "vlm/importance.h"
 #include "vlm/model_shapes.h"
@@ -22,13 +21,6 @@ namespace {
 
 /// Clips of eight frames under several ways of pruning the tower.
 constexpr std::size_t kCachedPictures = 96;
-
-/// Who looks on while an answer is made; null for nobody.
-struct Watchers {
-  DecoderTrace* trace = nullptr;
-  AttentionObserver* observer = nullptr;
-  std::vector<double>* step_maxima = nullptr;
-};
 
 }  // namespace
 
@@ -71,12 +63,6 @@ struct Session::Impl {
   /// Adds to `spared_ms` what of the timings was not spent now (see Question::as_if_fresh).
   Result<EncodedPrompt> build_prompt(const Question& question, Timings& timings, double& spared_ms,
                                      std::vector<std::shared_ptr<const PictureFeatures>>& features);
-  /// Whether the next token is found without its logits coming to the host.
-  bool chosen_on_device(const Question& question, const Watchers& watchers,
-                        std::int64_t step) const;
-  Status generate(const Question& question, const TextCallback& on_text,
-                  const Stopwatch& since_preprocess, std::int64_t next_position,
-                  DecoderState& state, TensorView logits, const Watchers& watchers, Answer& answer);
   Status introspect(const IntrospectionRequest& request, const EncodedPrompt& prompt,
                     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
                     const Importance& importance, std::vector<double> step_maxima, Answer& answer);
@@ -206,95 +192,6 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());
-}
-
-bool Session::Impl::chosen_on_device(const Question& question, const Watchers& watchers,
-                                     std::int64_t step) const {
-  return context.on_cuda() && question.sampling.temperature == 0.0 && !question.keep_logits &&
-         watchers.step_maxima == nullptr && step >= question.sampling.min_new_tokens;
-}
-
-Status Session::Impl::generate(const Question& question, const TextCallback& on_text,
-                               const Stopwatch& since_preprocess, std::int64_t next_position,
-                               DecoderState& state, TensorView logits, const Watchers& watchers,
-                               Answer& answer) {
-  const LlavaConfig& config = model->config();
-  FOVEA_TRY(Sampler sampler, Sampler::create(question.sampling));
-  StreamDecoder stream(model->tokenizer());
-  const auto vocabulary = static_cast<std::size_t>(config.decoder.vocab_size);
-  const std::int64_t room = config.decoder.max_positions - next_position;
-  const std::int64_t most = std::min<std::int64_t>(question.sampling.max_new_tokens, room);
-  const auto emit = [&](const std::string& piece) {
-    if (!piece.empty() && on_text) on_text(piece);
-  };
-  const auto& ends = config.eos_token_ids;
-  std::vector<float> without_ends;
-  constexpr std::int32_t kNone = -1;
-  std::int32_t chosen = kNone;  // with the step before
-
-  Stopwatch decode_watch;
-  answer.finish_reason = FinishReason::length;
-  for (std::int64_t step = 0; step < most; ++step) {
-    Workspace::Scope host_scope(context.host().workspace);
-    std::span<const float> row, allowed;
-    std::int32_t token = 0;
-    if (chosen != kNone) {
-      token = std::exchange(chosen, kNone);
-    } else if (chosen_on_device(question, watchers, step)) {
-      FOVEA_TRY(token, largest_index(context, logits));
-    } else {
-      FOVEA_TRY(const ConstTensorView found, to_host(context, logits));
-      row = allowed = std::span(found.as<float>(), vocabulary);
-      if (step < question.sampling.min_new_tokens) {
-        without_ends.assign(row.begin(), row.end());
-        for (const std::int32_t end : ends) {
-          if (end < config.decoder.vocab_size) {
-            without_ends[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
-          }
-        }
-        allowed = without_ends;
-      }
-      FOVEA_TRY(token, sampler.sample(allowed));
-    }
-    if (watchers.step_maxima != nullptr) {
-      watchers.step_maxima->push_back(largest_probability(allowed));
-    }
-    if (step == 0) {
-      answer.timings.first_token = since_preprocess.elapsed_ms();
-      decode_watch.lap_ms();
-    }
-    if (question.keep_logits) answer.logits.insert(answer.logits.end(), row.begin(), row.end());
-    answer.token_ids.push_back(token);
-    if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
-      answer.finish_reason = FinishReason::stop;
-      break;
-    }
-    emit(stream.push(token));
-    if (step + 1 == most) break;
-    DecoderTrace* const trace = watchers.trace;
-    const auto decode = [&]() -> Status {
-      if (trace == nullptr && watchers.observer == nullptr &&
-          chosen_on_device(question, watchers, step + 1)) {
-        FOVEA_TRY(chosen, model->decoder().decode_greedy(context, token, state));
-        return {};
-      }
-      return model->decoder().decode(context, token, state, logits,
-                                     trace != nullptr ? &trace->add_row() : nullptr,
-                                     watchers.observer);
-    };
-    const Status decoded = decode();
-    if (!decoded) {
-      if (trace != nullptr) trace->drop_row();
-      if (decoded.error().code != ErrorCode::cancelled) return decoded.error();
-      answer.finish_reason = FinishReason::cancelled;
-      break;
-    }
-  }
-  const auto produced = static_cast<double>(answer.token_ids.size());
-  if (produced > 1) answer.timings.per_token = decode_watch.elapsed_ms() / (produced - 1);
-  emit(stream.finish());
-  answer.text = stream.text();
-  return {};
 }
 
 Status Session::Impl::introspect(
@@ -428,8 +325,9 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     answer.budget =
         account(answer.pruning, budget_shape(*model), tokens - prompt.layout.visual_count());
     std::vector<double> step_maxima;
-    const Watchers watchers{trace.get(), input.observer, importance ? &step_maxima : nullptr};
-    FOVEA_CHECK(generate(question, on_text, total, next_position, state, logits, watchers, answer));
+    const AnswerWatchers watchers{trace.get(), input.observer, importance ? &step_maxima : nullptr};
+    FOVEA_CHECK(generate_answer(context, *model, question, on_text, total, next_position, state,
+                                logits, watchers, answer));
 
     if (capture_here) {
       prefixes.keep(prompt.keys, std::move(captured), layers);

@@ -113,7 +113,9 @@ TEST_P(KvCacheTest, a_row_written_where_only_the_device_knows_is_the_next_one) {
   append(context, cache, 0, 0, 63);
   append(context, cache, 1, 0, 10);
   for (std::int32_t step = 0; step < 3; ++step) {  // over the end of layer 0's page
-    ASSERT_TRUE(cache.grow(context));
+    ASSERT_TRUE(cache.reserve(context, 1));
+    cache.advance(1);
+    ASSERT_TRUE(cache.prepare(context));
     for (int layer = 0; layer < 2; ++layer) {
       GuardedTensor block({1, kHeads, kHeadDim}, rows(700 + step, 1));
       Placed placed(context, block);
@@ -145,7 +147,9 @@ TEST_P(KvCacheTest, a_row_that_turns_on_its_way_is_what_rope_and_append_make_of_
   ASSERT_TRUE(rope(context, pturned_query.view(), position, kTheta));
   ASSERT_TRUE(rope(context, pturned_key.view(), position, kTheta));
   ASSERT_TRUE(apart.append(context, 0, pturned_key.view(), pkey.view()));
-  ASSERT_TRUE(together.grow(context));
+  ASSERT_TRUE(together.reserve(context, 1));
+  together.advance(1);
+  ASSERT_TRUE(together.prepare(context));
   ASSERT_TRUE(write_turned(context, together, 0, pquery, pkey, position[0]));
   pquery.fetch();
   pturned_query.fetch();
