@@ -239,7 +239,8 @@ __device__ __forceinline__ void weigh_values(float (&sums)[kChannels / 2], const
                                              std::uint64_t values) {
 #pragma unroll
   for (int k = 0; k < kKeys / 16; ++k) {
-    WarpgroupProduct<T, kChannels>::of_registers(sums, weights[k], values + (k * 16 * kTileRowBytes >> 4));
+    WarpgroupProduct<T, kChannels>::template of_registers<true>(sums, weights[k],
+                                                                values + (k * 16 * kTileRowBytes >> 4), 1);
   }
 }
 
@@ -288,7 +289,7 @@ __device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const 
 
 template <class T, int kChannels, int kGroups>
 __device__ __forceinline__ void attend(const AttentionLaunch& launch, const CudaSequence& sequence, int head,
-                                       int first_row, int length, int limit, std::uint32_t query,
+                                       int first_row, int last_row, std::uint32_t query,
                                        const Ring (&rings)[2]) {
   const int group = static_cast<int>(threadIdx.x) / kGroupThreads - 1;
   const int warp = static_cast<int>(threadIdx.x) / 32 % 4, lane = threadIdx.x % 32;
@@ -296,6 +297,10 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
   const Ring &keys = rings[0], &values = rings[1];
   first_row += group * kGroupRows;
   query += group * kGroupRows * kTileRowBytes;
+  if (group < groups) fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
+  commit_copies();
+  const int length = *sequence.length;
+  const int limit = visible_keys(launch, sequence, length, last_row);
   if (group >= groups) {
     for (int first = 0, stage = 0, turn = 0; first < limit; first += kKeys) {
 #pragma unroll
@@ -311,8 +316,6 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
     return;
   }
 
-  fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
-  commit_copies();
   Softmax softmax;
   softmax.bias = sequence.key_bias;
   softmax.scale = launch.scale;
@@ -416,7 +419,7 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
     const float total = sum_of_quad(softmax.total[r]);
     inverse[r] = total == 0.0f ? 0.0f : 1.0f / total;
     if (launch.lse != nullptr && lane % 4 == 0 && row[r] < sequence.rows) {
-      launch.lse[head * launch.lse_stride + sequence.first_row + row[r]] = natural_lse(softmax.maximum[r], total);
+      launch.lse[head * launch.lse_stride + sequence.first_row + row[r]] = total == 0.0f ? -INFINITY : fmaf(softmax.maximum[r], 0.693147180559945309f, logf(total));
     }
   }
   meet(kQueryThere + group, kGroupThreads);  // nobody reads the query any more
@@ -447,7 +450,6 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
     hopper_attention_kernel(const __grid_constant__ AttentionLaunch launch, Order order) {
 #ifdef FOVEA_WGMMA
   let_next_prepare();
-  wait_for_previous();
   constexpr int kRows = kGroups * kGroupRows;
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int row_blocks = (launch.most_rows + kRows - 1) / kRows;
@@ -457,8 +459,6 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
   const int head = before + within % together, kv_head = head / (launch.heads / launch.kv_heads);
   const int first_row = (row_blocks - 1 - within / together) * kRows;
   if (first_row >= sequence.rows) return;
-
-  const int length = *sequence.length;
 
   extern __shared__ uint4 shared16[];
   __shared__ std::uint64_t barriers[4 * kStages];
@@ -480,16 +480,16 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
   }
   __syncthreads();
 
+  wait_for_previous();
   const int last_row = min(first_row + kRows, sequence.rows) - 1;
-  const int limit = visible_keys(launch, sequence, length, last_row);
   if (threadIdx.x < kGroupThreads) {
     if constexpr (kGroups > 1) give_registers_back<kLoaderRegisters>();
     Side<T> sides[2] = {{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride, {}},
                         {sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride, {}}};
-    load_all<T, kChannels>(sequence, sides, rings, limit);
+    load_all<T, kChannels>(sequence, sides, rings, visible_keys(launch, sequence, *sequence.length, last_row));
   } else {
     if constexpr (kGroups > 1) take_registers<kGroupRegisters>();
-    attend<T, kChannels, kGroups>(launch, sequence, head, first_row, length, limit, query, rings);
+    attend<T, kChannels, kGroups>(launch, sequence, head, first_row, last_row, query, rings);
   }
 #endif
 }
