@@ -41,10 +41,10 @@ Status BatchBench::see(std::vector<Tensor>& tokens) {
       prepared.push_back(std::move(one));
     }
     for (const PreparedImage& one : prepared) pixels.push_back(one.pixels.view());
-    FOVEA_TRY(std::vector<EncodedPicture> encoded, encode_pictures(context_, *model_, pixels));
-    for (EncodedPicture& one : encoded) tokens.push_back(std::move(one.tokens));
+    FOVEA_TRY(PicturesUnderWay encoded, encode_pictures(context_, *model_, pixels));
+    for (EncodedPicture& one : encoded.pictures) tokens.push_back(std::move(one.tokens));
   }
-  return {};
+  return synchronize(context_);
 }
 
 Status BatchBench::read_prompts(const std::vector<PruneSetup>& setups, std::vector<Tensor>& tokens,
@@ -81,6 +81,10 @@ Status BatchBench::read_prompts(const std::vector<PruneSetup>& setups, std::vect
     FOVEA_CHECK(model_->decoder().prefill_batch(
         context_, prompts,
         logits_.view().slice(static_cast<std::int64_t>(first), static_cast<std::int64_t>(count))));
+    // While the device still works on the prompts.
+    for (std::size_t i = first; i < first + count; ++i) {
+      FOVEA_CHECK(states[i].cache.reserve(context_, plan_.new_tokens - 1));
+    }
     first += count;
   }
   FOVEA_CHECK(largest_index(context_, std::as_const(logits_).view(), choices_.view()));

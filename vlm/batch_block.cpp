@@ -45,6 +45,8 @@ Status attend_batch(Context& context, const DecoderConfig& config, const Decoder
                     const BlockProjection& projection, TensorView hidden, int layer,
                     std::span<const BatchPart> parts, bool last_rows) {
   std::vector<std::vector<std::int32_t>> kept(parts.size());
+  std::vector<KvCache*> caches;
+  std::vector<std::int64_t> rows;
   bool shows = false;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     const BatchPart& part = parts[i];
@@ -54,9 +56,10 @@ Status attend_batch(Context& context, const DecoderConfig& config, const Decoder
       FOVEA_CHECK(
           gather_rows(context, flat(projection.query), kept[i], flat(part.kept->query)));
     }
-    FOVEA_CHECK(part.cache->append(context, layer, projection.key.slice(part.first, part.rows),
-                                   projection.value.slice(part.first, part.rows)));
+    caches.push_back(part.cache);
+    rows.push_back(part.rows);
   }
+  FOVEA_CHECK(KvCache::append_all(context, layer, caches, rows, projection.key, projection.value));
 
   Workspace::Scope scope(context.workspace);
   TensorView query = projection.query;

@@ -386,6 +386,14 @@ Status BatchCall::read_pass(Runners& pass) {
               context_.workspace.take({static_cast<std::int64_t>(pass.size()), vocabulary},
                                       DType::f32));
     FOVEA_CHECK(session_.read(pass, logits));
+    // Pages for the answers, while the device still works on the prompts.
+    for (auto& running : pass) {
+      const std::int64_t tokens =
+          std::min<std::int64_t>(running->writer->left() - 1, KvCache::kPageTokens);
+      if (context_.on_cuda() && tokens > 0) {
+        FOVEA_CHECK(running->state.cache.reserve(context_, static_cast<std::int32_t>(tokens)));
+      }
+    }
     FOVEA_CHECK(synchronize(context_));
     for (auto& running : pass) {
       running->answer.timings.prefill = watch.elapsed_ms() / static_cast<double>(pass.size());

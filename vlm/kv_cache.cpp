@@ -62,20 +62,51 @@ Status KvCache::make_writable(Context& context, Layer& layer, std::size_t page) 
   return {};
 }
 
+Status KvCache::make_room(Context& context, int layer_index, std::int64_t rows) {
+  Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
+  const auto first_page = static_cast<std::size_t>(layer.length / kPageTokens);
+  const auto end_page =
+      static_cast<std::size_t>((layer.length + rows + kPageTokens - 1) / kPageTokens);
+  for (std::size_t page = first_page; page < end_page; ++page) {
+    FOVEA_CHECK(make_writable(context, layer, page));
+  }
+  if (!on_device()) return {};
+  if (tables_ != nullptr && static_cast<std::int64_t>(end_page) > tables_->capacity)
+    tables_ = nullptr;
+  return prepare(context);
+}
+
+Status KvCache::append_all(Context& context, int layer_index, std::span<KvCache* const> caches,
+                           std::span<const std::int64_t> rows, ConstTensorView keys,
+                           ConstTensorView values) {
+  std::vector<KvRows> sequences;
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    KvCache& cache = *caches[i];
+    if (!cache.on_device()) {
+      FOVEA_CHECK(cache.append(context, layer_index, keys.slice(first, rows[i]),
+                               values.slice(first, rows[i])));
+      first += rows[i];
+      continue;
+    }
+    FOVEA_CHECK(cache.make_room(context, layer_index, rows[i]));
+    Layer& layer = cache.layers_[static_cast<std::size_t>(layer_index)];
+    const auto page = static_cast<std::size_t>(layer.length / kPageTokens);
+    sequences.push_back({cache.table(layer_index), layer.length,
+                         std::span(layer.key_pages).subspan(page),
+                         std::span(layer.value_pages).subspan(page), rows[i]});
+    layer.length += static_cast<std::int32_t>(rows[i]);
+  }
+  return sequences.empty() ? Status{} : append_rows(context, sequences, keys, values);
+}
+
 Status KvCache::append(Context& context, int layer_index, ConstTensorView keys,
                        ConstTensorView values) {
   Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
   const std::int64_t count = keys.rows();
   const auto first_page = static_cast<std::size_t>(layer.length / kPageTokens);
-  const auto end_page =
-      static_cast<std::size_t>((layer.length + count + kPageTokens - 1) / kPageTokens);
-  for (std::size_t page = first_page; page < end_page; ++page) {
-    FOVEA_CHECK(make_writable(context, layer, page));
-  }
+  FOVEA_CHECK(make_room(context, layer_index, count));
   if (on_device()) {
-    if (tables_ != nullptr && static_cast<std::int64_t>(end_page) > tables_->capacity)
-      tables_ = nullptr;
-    FOVEA_CHECK(prepare(context));
     FOVEA_CHECK(append_rows(context, table(layer_index), layer.length,
                             std::span(layer.key_pages).subspan(first_page),
                             std::span(layer.value_pages).subspan(first_page), keys, values));

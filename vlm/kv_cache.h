@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/context.h"
@@ -29,6 +30,11 @@ class KvCache {
   /// Appends rows of keys and values, [tokens, kv_heads, head_dim] (row strides allowed; f32, on a
   /// GPU any float type), to one layer. A shared last page is copied first. Errors: out_of_memory.
   Status append(Context& context, int layer, ConstTensorView keys, ConstTensorView values);
+  /// append() to each of several caches of one model, none twice, of so many rows each, which lie
+  /// one after another.
+  static Status append_all(Context& context, int layer, std::span<KvCache* const> caches,
+                           std::span<const std::int64_t> rows, ConstTensorView keys,
+                           ConstTensorView values);
   /// Forgets the tokens from `length` on.
   void truncate(int layer, std::int32_t length);
 
@@ -58,6 +64,9 @@ class KvCache {
   std::int64_t used_bytes() const;
 
  private:
+  /// Pages for the rows that are about to be appended, and on a GPU tables that hold them.
+  Status make_room(Context& context, int layer, std::int64_t rows);
+
   struct Page {
     Tensor keys, values;  // [kv_heads, kPageTokens, head_dim]
   };

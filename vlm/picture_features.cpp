@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "kernels/copy.h"
 #include "kernels/ops/gather/gather.h"
@@ -90,14 +91,26 @@ Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
   return encoded;
 }
 
-Result<std::vector<EncodedPicture>> encode_pictures(Context& context, const LlavaModel& model,
-                                                    std::span<const ConstTensorView> pixels) {
+Status PicturesUnderWay::settle() {
+  const auto count = static_cast<double>(pictures.size());
+  FOVEA_TRY(const double projector_ms, projected.ms_since(seen));
+  FOVEA_TRY(const double vision_ms, seen.ms_since(begun));
+  for (EncodedPicture& one : pictures) {
+    one.vision_ms = vision_ms / count;
+    one.projector_ms = projector_ms / count;
+  }
+  return {};
+}
+
+Result<PicturesUnderWay> encode_pictures(Context& context, const LlavaModel& model,
+                                         std::span<const ConstTensorView> pixels) {
   Workspace::Scope scope(context.workspace);
   const LlavaConfig& config = model.config();
   const auto pictures = static_cast<std::int64_t>(pixels.size());
   const std::int64_t rows = config.vision.tokens();
   const std::int64_t side = config.vision.image_size;
-  Stopwatch watch;
+  PicturesUnderWay under_way;
+  FOVEA_TRY(under_way.begun, Milestone::mark(context));
   FOVEA_TRY(const TensorView together,
             context.workspace.take({pictures, config.vision.channels, side, side}, DType::f32));
   for (std::int64_t p = 0; p < pictures; ++p) {
@@ -108,27 +121,22 @@ Result<std::vector<EncodedPicture>> encode_pictures(Context& context, const Llav
   }
   FOVEA_TRY(const TensorView hidden,
             context.workspace.take({pictures * rows, config.vision.hidden_size}, DType::f32));
-  FOVEA_TRY(const VitRows left, model.vision().forward_batch(context, together, hidden));
-  FOVEA_CHECK(synchronize(context));
-  const double vision_ms = watch.lap_ms() / static_cast<double>(pictures);
+  FOVEA_CHECK(model.vision().forward_batch(context, together, hidden));
+  FOVEA_TRY(under_way.seen, Milestone::mark(context));
   // The class tokens go through the projector too: that costs less than closing their gaps.
   const std::int64_t width = config.decoder.hidden_size;
   FOVEA_TRY(const TensorView projected,
             context.workspace.take({pictures * rows, width}, DType::f32));
   FOVEA_CHECK(model.projector().forward(context, hidden, projected));
   const std::int64_t count = config.visual_tokens_per_image();
-  std::vector<EncodedPicture> encoded(pixels.size());
+  under_way.pictures.resize(pixels.size());
   for (std::int64_t p = 0; p < pictures; ++p) {
-    EncodedPicture& one = encoded[static_cast<std::size_t>(p)];
-    FOVEA_TRY(one.tokens, Tensor::allocate({count, width}, DType::f32, context.device));
-    FOVEA_CHECK(
-        copy(context, projected.slice((p + 1) * rows - count, count), one.tokens.view()));
-    one.vision_ms = vision_ms;
+    Tensor& tokens = under_way.pictures[static_cast<std::size_t>(p)].tokens;
+    FOVEA_TRY(tokens, Tensor::allocate({count, width}, DType::f32, context.device));
+    FOVEA_CHECK(copy(context, projected.slice((p + 1) * rows - count, count), tokens.view()));
   }
-  FOVEA_CHECK(synchronize(context));
-  const double projector_ms = watch.lap_ms() / static_cast<double>(pictures);
-  for (EncodedPicture& one : encoded) one.projector_ms = projector_ms;
-  return encoded;
+  FOVEA_TRY(under_way.projected, Milestone::mark(context));
+  return under_way;
 }
 
 std::shared_ptr<const PictureFeatures> PictureFeatureCache::find(
@@ -215,19 +223,20 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
     std::shared_ptr<const PreparedImage> prepared;
   };
   std::vector<Fresh> together;
+  std::vector<std::pair<std::vector<Fresh>, PicturesUnderWay>> groups;
+  // Perhaps there was room for fewer.
+  const auto one_by_one = [&](const std::vector<Fresh>& group) {
+    for (const Fresh& one : group) {
+      found[one.place] = get(context, model, *images[one.place], aspect, pruner);
+    }
+  };
   const auto encode = [&]() {
     std::vector<ConstTensorView> pixels;
     for (const Fresh& one : together) pixels.push_back(one.prepared->pixels.view());
-    auto encoded = encode_pictures(context, model, pixels);
-    for (std::size_t i = 0; i < together.size(); ++i) {
-      Fresh& one = together[i];
-      if (encoded) {
-        found[one.place] =
-            keep(one.key, aspect, pruner, std::move(one.features), std::move((*encoded)[i]));
-      } else {
-        // Perhaps there was room for fewer.
-        found[one.place] = get(context, model, *images[one.place], aspect, pruner);
-      }
+    if (auto encoded = encode_pictures(context, model, pixels)) {
+      groups.emplace_back(std::move(together), std::move(*encoded));
+    } else {
+      one_by_one(together);
     }
     together.clear();
   };
@@ -252,6 +261,17 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
     if (together.size() == kPicturesAtOnce) encode();
   }
   if (!together.empty()) encode();
+  for (auto& [group, under_way] : groups) {
+    if (!under_way.settle()) {
+      one_by_one(group);
+      continue;
+    }
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      Fresh& one = group[i];
+      found[one.place] = keep(one.key, aspect, pruner, std::move(one.features),
+                              std::move(under_way.pictures[i]));
+    }
+  }
   std::vector<Result<Found>> all;
   for (auto& one : found) all.push_back(std::move(*one));
   return all;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/context.h"
+#include "kernels/fetch.h"
 #include "vision/image.h"
 #include "vision/tower_pruner.h"
 #include "vlm/llava_model.h"
@@ -87,11 +88,18 @@ class PictureFeatureCache {
   std::list<Entry> entries_;  // most recent first
 };
 
-/// Several pictures in one pass through the whole tower, each prepared pixels [3, side, side]; where
-/// the context computes, or in the host's memory. Times are each one's share. Errors: those of
-/// VitEncoder::forward_batch().
-Result<std::vector<EncodedPicture>> encode_pictures(Context& context, const LlavaModel& model,
-                                                    std::span<const ConstTensorView> pixels);
+/// Several pictures in one pass through the whole tower, on their way on a GPU.
+struct PicturesUnderWay {
+  std::vector<EncodedPicture> pictures;  // their times are not known yet
+  Milestone begun, seen, projected;
+
+  /// Waits until they are there, and gives each its share of the time. Errors: device.
+  Status settle();
+};
+/// pixels: [3, side, side] each, where the context computes or in the host's memory. Nobody waits
+/// for it. Errors: those of VitEncoder::forward_batch().
+Result<PicturesUnderWay> encode_pictures(Context& context, const LlavaModel& model,
+                                         std::span<const ConstTensorView> pixels);
 /// So many pictures at a time: a tower's products gain little beyond.
 inline constexpr std::size_t kPicturesAtOnce = 8;
 

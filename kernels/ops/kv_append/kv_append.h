@@ -27,6 +27,19 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
                    std::span<std::byte* const> key_pages, std::span<std::byte* const> value_pages,
                    ConstTensorView keys, ConstTensorView values);
 
+/// What append_rows() is told of one of several sequences.
+struct KvRows {
+  KvTable table;
+  std::int32_t length = 0;
+  std::span<std::byte* const> key_pages, value_pages;
+  std::int64_t rows = 0;
+};
+
+/// The same of several sequences whose rows lie one after another, in few launches; pages hold
+/// equally many tokens of one type.
+Status append_rows(Context& context, std::span<const KvRows> sequences, ConstTensorView keys,
+                   ConstTensorView values);
+
 /// rope() of one row's query [1, heads, head_dim] in place and of its key on the way, then key and
 /// value [1, kv_heads, head_dim] become the last of the table's tokens, whose length and pages were
 /// set before. Only the device knows where: the call can be recorded in a graph. position: i32 [1]

@@ -74,6 +74,48 @@ __global__ __launch_bounds__(kThreads) void append_kernel(Source<From> keys, Sou
   if (threadIdx.x == 0) *table.length = length + tokens;
 }
 
+constexpr int kSequencesAtOnce = 32;
+constexpr std::size_t kPagesTogether = 640;
+
+/// Several sequences' part of one launch: parameters of the kernel, as page addresses are above.
+struct Together {
+  struct Sequence {
+    KvTable table;
+    std::int32_t length, first_row, rows, first_page, pages;
+  };
+  Sequence sequences[kSequencesAtOnce];
+  std::int32_t count;
+  std::byte* keys[kPagesTogether];
+  std::byte* values[kPagesTogether];
+};
+
+template <int kCount, class From, class To>
+__global__ __launch_bounds__(kThreads) void append_together_kernel(
+    Source<From> keys, Source<From> values, const __grid_constant__ Together together,
+    int head_dim, int width) {
+  let_next_prepare();
+  wait_for_previous();
+  const int row = static_cast<int>(blockIdx.x);
+  int s = 0;
+  while (s + 1 < together.count && row >= together.sequences[s + 1].first_row) ++s;
+  const Together::Sequence& own = together.sequences[s];
+  const int page_tokens = own.table.page_tokens;
+  const int token = own.length + row - own.first_row;
+  const int first_page = own.length / page_tokens;
+  const int page = token / page_tokens, slot = token - page * page_tokens;
+  const int place = own.first_page + page - first_page;
+  const Source<From>& source = blockIdx.y == 0 ? keys : values;
+  std::byte* const target = blockIdx.y == 0 ? together.keys[place] : together.values[place];
+  write_row<kCount>(source.data + row * source.stride, reinterpret_cast<To*>(target), slot,
+                    page_tokens, head_dim, width, static_cast<int>(threadIdx.x), kThreads);
+  if (row != own.first_row || blockIdx.y != 0) return;
+  for (int i = static_cast<int>(threadIdx.x); i < own.pages; i += kThreads) {
+    own.table.key_pages[first_page + i] = together.keys[own.first_page + i];
+    own.table.value_pages[first_page + i] = together.values[own.first_page + i];
+  }
+  if (threadIdx.x == 0) *own.table.length = own.length + own.rows;
+}
+
 /// Row y of the grid. A thread has one pack of a head's first half and the one of its second with
 /// which it turns.
 template <int kCount, class From, class To>
@@ -197,6 +239,59 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
           static_cast<int>(count), table, here_length, static_cast<int>(tokens), head_dim, width);
     }));
     done += tokens;
+  }
+  return {};
+}
+
+Status append_rows(Context& context, std::span<const KvRows> sequences, ConstTensorView keys,
+                   ConstTensorView values) {
+  FOVEA_CHECK(check_rows(context, keys, values));
+  const auto head_dim = static_cast<int>(keys.shape[2]);
+  const auto width = static_cast<int>(keys.inner_elements());
+  std::int64_t done = 0;
+  for (std::size_t s = 0; s < sequences.size();) {
+    if (sequences[s].key_pages.size() > kPagesTogether) {
+      const KvRows& one = sequences[s++];
+      FOVEA_CHECK(append_rows(context, one.table, one.length, one.key_pages, one.value_pages,
+                              keys.slice(done, one.rows), values.slice(done, one.rows)));
+      done += one.rows;
+      continue;
+    }
+    Together together{};
+    std::int64_t rows = 0;
+    std::size_t pages = 0;
+    for (; s < sequences.size() && together.count < kSequencesAtOnce; ++s) {
+      const KvRows& one = sequences[s];
+      if (pages + one.key_pages.size() > kPagesTogether) break;
+      if (one.rows == 0) continue;
+      together.sequences[together.count++] = {one.table,
+                                              one.length,
+                                              static_cast<std::int32_t>(rows),
+                                              static_cast<std::int32_t>(one.rows),
+                                              static_cast<std::int32_t>(pages),
+                                              static_cast<std::int32_t>(one.key_pages.size())};
+      std::copy(one.key_pages.begin(), one.key_pages.end(), together.keys + pages);
+      std::copy(one.value_pages.begin(), one.value_pages.end(), together.values + pages);
+      rows += one.rows;
+      pages += one.key_pages.size();
+    }
+    if (rows == 0) continue;
+    const ConstTensorView key_part = keys.slice(done, rows), value_part = values.slice(done, rows);
+    FOVEA_CHECK(with_types(keys.dtype, together.sequences[0].table.dtype,
+                           [&](auto from_type, auto to_type) -> Status {
+      using From = typename decltype(from_type)::type;
+      using To = typename decltype(to_type)::type;
+      constexpr int kCount = kPack<From, To>;
+      const bool packed = takes_packs(key_part, kCount) && takes_packs(value_part, kCount);
+      return launch_early(
+          context, "append_rows",
+          packed ? append_together_kernel<kCount, From, To> : append_together_kernel<1, From, To>,
+          dim3(static_cast<unsigned>(rows), 2), kThreads, 0,
+          Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
+          Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride},
+          together, head_dim, width);
+    }));
+    done += rows;
   }
   return {};
 }
