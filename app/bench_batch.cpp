@@ -36,8 +36,7 @@ Status BatchBench::see(std::vector<Tensor>& tokens) {
     std::vector<PreparedImage> prepared;
     std::vector<ConstTensorView> pixels;
     for (std::size_t i = first; i < first + count; ++i) {
-      FOVEA_TRY(PreparedImage one,
-                preprocess(context_, pictures_[i], model_->config().preprocess));
+      FOVEA_TRY(PreparedImage one, preprocess(context_, pictures_[i], model_->config().preprocess));
       prepared.push_back(std::move(one));
     }
     for (const PreparedImage& one : prepared) pixels.push_back(one.pixels.view());
@@ -58,8 +57,9 @@ Status BatchBench::read_prompts(const std::vector<PruneSetup>& setups, std::vect
     std::vector<BatchPrompt> prompts(count);
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t index = first + i;
-      FOVEA_TRY(const TensorView embeddings,
-                context_.workspace.take(Shape{plan_.prompt_tokens, config.hidden_size}, DType::f32));
+      FOVEA_TRY(
+          const TensorView embeddings,
+          context_.workspace.take(Shape{plan_.prompt_tokens, config.hidden_size}, DType::f32));
       FOVEA_CHECK(model_->decoder().embed(context_, prompt_.ids, embeddings));
       if (model_->has_vision()) {
         FOVEA_CHECK(convert(context_, std::as_const(tokens[index]).view(),

@@ -21,8 +21,7 @@ Result<std::unique_ptr<BatchSession>> SettingRunner::batch(std::size_t setting,
   options.tower = setup.tower;
   options.most = most;
   if (setup.policy != nullptr) {
-    options.policy = [model = model_,
-                      asked = setup.setting]() -> Result<std::shared_ptr<Policy>> {
+    options.policy = [model = model_, asked = setup.setting]() -> Result<std::shared_ptr<Policy>> {
       FOVEA_TRY(PruneSetup another, make_prune_setup(asked, *model));
       return another.policy;
     };

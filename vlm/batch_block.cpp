@@ -53,8 +53,7 @@ Status attend_batch(Context& context, const DecoderConfig& config, const Decoder
     if (part.kept != nullptr) {
       shows = true;
       kept[i] = kept_rows(part, part.cache->length(layer));
-      FOVEA_CHECK(
-          gather_rows(context, flat(projection.query), kept[i], flat(part.kept->query)));
+      FOVEA_CHECK(gather_rows(context, flat(projection.query), kept[i], flat(part.kept->query)));
     }
     caches.push_back(part.cache);
     rows.push_back(part.rows);
@@ -70,8 +69,7 @@ Status attend_batch(Context& context, const DecoderConfig& config, const Decoder
   const Shape shape{hidden.rows(), config.heads, config.head_dim};
   if (last_rows) {
     FOVEA_TRY(query, context.workspace.take(shape, query.dtype));
-    FOVEA_CHECK(
-        gather_rows(context, flat(projection.query), last_rows_of(parts), flat(query)));
+    FOVEA_CHECK(gather_rows(context, flat(projection.query), last_rows_of(parts), flat(query)));
   }
   std::vector<KvView> views;
   for (const BatchPart& part : parts) views.push_back(part.cache->view(layer));

@@ -18,8 +18,8 @@ namespace {
 // Larger products for larger batches, in scratch of a few hundred megabytes.
 constexpr std::int64_t kBatchMlpRows = 4096;
 
-/// The prompts of one pass. Their hidden states lie one after another in one of two blocks; whenever
-/// a stage acts, all move to the other.
+/// The prompts of one pass. Their hidden states lie one after another in one of two blocks;
+/// whenever a stage acts, all move to the other.
 class JointRun {
  public:
   JointRun(Context& context, const DecoderConfig& config, std::span<const BatchPrompt> prompts)
@@ -76,8 +76,8 @@ Status JointRun::start(const Decoder& decoder, std::span<const BatchPrompt> prom
   std::int64_t first = 0;
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const std::int64_t tokens = prompts[i].input.layout->tokens();
-    FOVEA_CHECK(runs_[i].start(decoder.boundary(prompts[i].input.plan),
-                               blocks_[0].slice(first, tokens)));
+    FOVEA_CHECK(
+        runs_[i].start(decoder.boundary(prompts[i].input.plan), blocks_[0].slice(first, tokens)));
     first += tokens;
   }
   return {};

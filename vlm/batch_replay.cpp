@@ -72,8 +72,7 @@ Status BatchReplay::seat(Context& context, const Model& model,
   if (Graph& graph = graphs_[used]; graph.empty()) {
     // Recording runs the step once, which must not move anybody on.
     FOVEA_CHECK(empty_places(context));
-    FOVEA_TRY(graph, Graph::record(context, workspace_,
-                                   [&] { return run(context, model, used); }));
+    FOVEA_TRY(graph, Graph::record(context, workspace_, [&] { return run(context, model, used); }));
   }
   const auto places = static_cast<std::size_t>(capacity_);
   const auto layers = static_cast<std::size_t>(config_.layers);
@@ -108,8 +107,7 @@ KvTables BatchReplay::tables(std::int64_t layer) const {
       const_cast<std::int64_t*>(pages_.as<std::int64_t>()) + layer * 2 * page_capacity_);
   tables.first.key_pages = pages;
   tables.first.value_pages = pages + page_capacity_;
-  tables.first.length =
-      const_cast<std::int32_t*>(lengths_.as<std::int32_t>()) + layer * capacity_;
+  tables.first.length = const_cast<std::int32_t*>(lengths_.as<std::int32_t>()) + layer * capacity_;
   tables.first.page_tokens = KvCache::kPageTokens;
   tables.first.dtype = stored_;
   tables.page_stride = config_.layers * 2 * page_capacity_;
@@ -147,9 +145,9 @@ Status BatchReplay::run_layer(Context& context, const DecoderBlock& block, std::
     views.push_back(view);
     offsets.push_back(offsets.back() + 1);
   }
-  FOVEA_TRY(const TensorView mixed,
-            context.workspace.take(Shape{places, config_.heads, config_.head_dim},
-                                   block.activations));
+  FOVEA_TRY(
+      const TensorView mixed,
+      context.workspace.take(Shape{places, config_.heads, config_.head_dim}, block.activations));
   AttentionArgs args;
   args.query = projection.query;
   args.row_offsets = offsets;

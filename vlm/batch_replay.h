@@ -38,7 +38,9 @@ class BatchReplay {
   Status step(Context& context);
 
   ConstTensorView choices() const { return choices_.view().slice(0, seated_); }  // i32
-  ConstTensorView logits() const { return logits_.view().slice(0, seated_); }  // f32, of the last step
+  ConstTensorView logits() const {
+    return logits_.view().slice(0, seated_);
+  }  // f32, of the last step
 
  private:
   Status make_room(Context& context, std::int64_t places);
@@ -55,13 +57,13 @@ class BatchReplay {
   std::int64_t page_capacity_ = 0;  // pages of a layer
   std::int64_t seated_ = 0;
   DType stored_ = DType::f32;
-  Tensor tokens_;     // i32 [capacity]: given next
-  Tensor choices_;    // i32 [capacity]: as largest_index() leaves them
-  Tensor by_;         // i32 [capacity]: 1 where somebody sits, else 0
-  Tensor lengths_;    // i32 [layers, capacity]; 0 where nobody sits
-  Tensor positions_;  // i32 [layers, capacity]
-  Tensor pages_;      // i64 [capacity, layers, 2, page_capacity]
-  Tensor logits_;     // f32 [capacity, vocabulary]
+  Tensor tokens_;                         // i32 [capacity]: given next
+  Tensor choices_;                        // i32 [capacity]: as largest_index() leaves them
+  Tensor by_;                             // i32 [capacity]: 1 where somebody sits, else 0
+  Tensor lengths_;                        // i32 [layers, capacity]; 0 where nobody sits
+  Tensor positions_;                      // i32 [layers, capacity]
+  Tensor pages_;                          // i64 [capacity, layers, 2, page_capacity]
+  Tensor logits_;                         // f32 [capacity, vocabulary]
   std::map<std::int64_t, Graph> graphs_;  // by places
 };
 

@@ -139,6 +139,7 @@ class BatchCall {
   std::map<const Image*, Error> unseen_;
   Runners running_;  // by place in the batch
   double bytes_ = 0;
+  bool blocked_ = false;  // by memory, until somebody is done
   DecoderBatch batch_;
   Stopwatch since_call_;
 };
@@ -153,8 +154,8 @@ Result<Policy*> BatchSession::Impl::policy(std::size_t place) {
 }
 
 /// The prompt of a question whose pictures were seen.
-Status BatchSession::Impl::prepare(
-    Running& running, const std::map<const Image*, PictureFeatureCache::Found>& seen) {
+Status BatchSession::Impl::prepare(Running& running,
+                                   const std::map<const Image*, PictureFeatureCache::Found>& seen) {
   const Question& question = *running.question;
   const DecoderConfig& config = model->config().decoder;
   std::vector<PromptPart> parts;
@@ -235,8 +236,8 @@ Status BatchSession::Impl::read(std::span<const std::unique_ptr<Running>> runner
   }
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
-    FOVEA_CHECK(
-        model->decoder().prefill_batch(context, std::span(prompts).subspan(i, 1), logits.slice(row, 1)));
+    FOVEA_CHECK(model->decoder().prefill_batch(context, std::span(prompts).subspan(i, 1),
+                                               logits.slice(row, 1)));
   }
   return {};
 }
@@ -264,9 +265,8 @@ std::vector<Result<Answer>> BatchCall::run() {
 Status BatchCall::admit() {
   const std::size_t most = session_.options.most;
   const std::size_t free = most - running_.size();
-  if (waiting_.empty() || (!running_.empty() && free < std::max<std::size_t>(1, most / 4))) {
-    return {};
-  }
+  const bool few = blocked_ || free < std::max<std::size_t>(1, most / 4);
+  if (waiting_.empty() || (!running_.empty() && few)) return {};
   FOVEA_CHECK(drop_ended(true));
   FOVEA_TRY(Runners fresh, take_next(most - running_.size()));
   Stopwatch watch;
@@ -285,8 +285,8 @@ Status BatchCall::see(const std::vector<std::size_t>& indices) {
       if (!known) images.push_back(one);
     }
   }
-  auto found = session_.pictures.get_all(context_, *session_.model, images, session_.aspect,
-                                         session_.tower);
+  auto found =
+      session_.pictures.get_all(context_, *session_.model, images, session_.aspect, session_.tower);
   for (std::size_t i = 0; i < images.size(); ++i) {
     if (found[i]) {
       seen_.emplace(images[i], std::move(*found[i]));
@@ -301,6 +301,7 @@ Status BatchCall::see(const std::vector<std::size_t>& indices) {
 
 Result<Runners> BatchCall::take_next(std::size_t most) {
   if (running_.empty()) bytes_ = 0;
+  blocked_ = false;
   std::vector<std::size_t> next;
   while (!waiting_.empty() && next.size() < most) {
     const std::size_t index = waiting_.front();
@@ -323,9 +324,9 @@ Result<Runners> BatchCall::take_next(std::size_t most) {
     auto running = std::make_unique<Running>();
     running->index = next[n];
     running->question = &questions_[next[n]];
-    const auto bad = std::find_if(
-        running->question->images.begin(), running->question->images.end(),
-        [&](const auto& image) { return unseen_.contains(image.get()); });
+    const auto bad =
+        std::find_if(running->question->images.begin(), running->question->images.end(),
+                     [&](const auto& image) { return unseen_.contains(image.get()); });
     if (bad != running->question->images.end()) {
       finish(next[n], unseen_.at(bad->get()));
       continue;
@@ -336,6 +337,7 @@ Result<Runners> BatchCall::take_next(std::size_t most) {
     }
     if (bytes_ + running->bytes > session_.memory) {
       // It waits until others are done; those behind it keep their order.
+      blocked_ = true;
       waiting_.insert(waiting_.begin(), next.begin() + static_cast<std::ptrdiff_t>(n), next.end());
       break;
     }
@@ -382,9 +384,9 @@ Status BatchCall::read_pass(Runners& pass) {
   Workspace::Scope scope(context_.workspace);
   Stopwatch watch;
   const Status read = [&]() -> Status {
-    FOVEA_TRY(const TensorView logits,
-              context_.workspace.take({static_cast<std::int64_t>(pass.size()), vocabulary},
-                                      DType::f32));
+    FOVEA_TRY(
+        const TensorView logits,
+        context_.workspace.take({static_cast<std::int64_t>(pass.size()), vocabulary}, DType::f32));
     FOVEA_CHECK(session_.read(pass, logits));
     // Pages for the answers, while the device still works on the prompts.
     for (auto& running : pass) {
@@ -444,8 +446,8 @@ Status BatchCall::start(Runners& pass, TensorView logits) {
                 running->prompt.layout.tokens() - running->prompt.layout.visual_count());
     running->features.clear();
     const auto row = static_cast<std::int64_t>(i);
-    const Status said = running->writer->say(
-        host ? rows.slice(row, 1) : ConstTensorView{}, choices[i], running->answer);
+    const Status said = running->writer->say(host ? rows.slice(row, 1) : ConstTensorView{},
+                                             choices[i], running->answer);
     if (!said) {
       bytes_ -= running->bytes;
       finish(running->index, said.error());
@@ -498,8 +500,8 @@ Status BatchCall::say(const ConstTensorView& logits, std::span<const std::int32_
     AnswerWriter& writer = *running.writer;
     if (writer.ended()) continue;
     const auto row = static_cast<std::int64_t>(place);
-    const Status said = writer.say(logits.empty() ? logits : logits.slice(row, 1), choices[place],
-                                   running.answer);
+    const Status said =
+        writer.say(logits.empty() ? logits : logits.slice(row, 1), choices[place], running.answer);
     if (!said) {
       writer.fail(said.error());
     } else if (!logits.empty() && !writer.ended()) {
@@ -530,6 +532,7 @@ Status BatchCall::drop_ended(bool drain) {
 }
 
 void BatchCall::finish(std::size_t index, Result<Answer> answer) {
+  blocked_ = false;
   results_[index] = std::move(answer);
   if (on_answer_) on_answer_(index, *results_[index]);
 }
@@ -576,8 +579,8 @@ void BatchCall::cancel_all() {
 BatchSession::BatchSession(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 BatchSession::~BatchSession() = default;
 
-Result<std::unique_ptr<BatchSession>> BatchSession::create(
-    std::shared_ptr<const LlavaModel> model, BatchOptions options) {
+Result<std::unique_ptr<BatchSession>> BatchSession::create(std::shared_ptr<const LlavaModel> model,
+                                                           BatchOptions options) {
   if (options.most < 1) {
     return make_error(ErrorCode::usage, "at least one answer must be under way")
         .in_field("--batch");

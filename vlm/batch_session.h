@@ -42,8 +42,8 @@ struct BatchTimings {  // milliseconds
 
 class BatchSession {
  public:
-  /// Errors: usage or unsupported when no chat template fits, two methods prune the vision tower, or
-  /// no answer may be under way; those of options.policy.
+  /// Errors: usage or unsupported when no chat template fits, two methods prune the vision tower,
+  /// or no answer may be under way; those of options.policy.
   static Result<std::unique_ptr<BatchSession>> create(std::shared_ptr<const LlavaModel> model,
                                                       BatchOptions options);
   ~BatchSession();
@@ -54,8 +54,8 @@ class BatchSession {
   /// An answer to each question, in their order. Each question stands alone: no conversation, and
   /// nothing is kept but its pictures. What is wrong with one question is the error of its answer
   /// and nobody else's: those of Session::ask(), unsupported for what a batch does not offer
-  /// (continue_conversation, trace, introspect, observe), out_of_memory where the keys and values of
-  /// its prompt and longest answer alone exceed options.memory_bytes. Greedy answers in f32 are
+  /// (continue_conversation, trace, introspect, observe), out_of_memory where the keys and values
+  /// of its prompt and longest answer alone exceed options.memory_bytes. Greedy answers in f32 are
   /// Session::ask()'s; where products of more rows round differently, logits may differ in their
   /// last bits. Timings of an answer: preprocess to prefill are its share of what was done
   /// together, first_token and total count from the call. Setting *cancel ends all: answers under

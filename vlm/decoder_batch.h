@@ -74,8 +74,8 @@ class DecoderBatch {
   Tensor choices_;
   // On a GPU.
   std::shared_ptr<BatchReplay> replay_;
-  bool changed_ = true;      // who is there, since the replay's tables were written
-  bool followed_ = false;    // tokens that the replay does not know
+  bool changed_ = true;          // who is there, since the replay's tables were written
+  bool followed_ = false;        // tokens that the replay does not know
   std::int64_t steps_left_ = 0;  // for which there are pages
 };
 

@@ -268,8 +268,8 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
     }
     for (std::size_t i = 0; i < group.size(); ++i) {
       Fresh& one = group[i];
-      found[one.place] = keep(one.key, aspect, pruner, std::move(one.features),
-                              std::move(under_way.pictures[i]));
+      found[one.place] =
+          keep(one.key, aspect, pruner, std::move(one.features), std::move(under_way.pictures[i]));
     }
   }
   std::vector<Result<Found>> all;

@@ -29,8 +29,8 @@ class PrefillRun {
              DecoderState& state, PruningRecord* record)
       : context_(context), config_(config), input_(input), state_(state), record_(record) {}
 
-  /// room: [prompt tokens, hidden] f32 where the hidden states shall begin, or empty: a place of its
-  /// own.
+  /// room: [prompt tokens, hidden] f32 where the hidden states shall begin, or empty: a place of
+  /// its own.
   Status start(int boundary, TensorView room = {});
   /// Puts the prefix's hidden states in front once the boundary is reached, and keeps them when
   /// asked.

@@ -45,9 +45,10 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
       ->check(whole_number(0, 999'999))
       ->type_name("K");
   command
-      .add_option("--batch", options.batch,
-                  "Answer N questions side by side (default 1): the same answers sooner; times then "
-                  "count from the start of each N's turn. Controls are asked one by one")
+      .add_option(
+          "--batch", options.batch,
+          "Answer N questions side by side (default 1): the same answers sooner; times then "
+          "count from the start of each N's turn. Controls are asked one by one")
       ->check(whole_number(1, 1024))
       ->type_name("N");
   command
@@ -56,7 +57,8 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
           "Ask also: majority (the most frequent answer to such questions, no model), "
           "shuffled (another question's picture), no-visual (no visual token), "
           "evidence-only, drop-evidence (only, or all but, the tokens that hold the "
-          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N (or a share) "
+          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N "
+          "(or a share) "
           "leave a mean of N tokens entering a layer (the evidence and others by lot, others "
           "by lot, a later cut); may be given several times")
       ->allow_extra_args(false)

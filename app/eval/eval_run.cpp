@@ -122,8 +122,7 @@ class Asker {
     constexpr std::size_t kBatchesAPart = 8;
     const std::size_t part = options_.batch > 1 ? kBatchesAPart * options_.batch : 1;
     for (std::size_t first = 0; first < order.size(); first += part) {
-      const auto indices =
-          std::span(order).subspan(first, std::min(part, order.size() - first));
+      const auto indices = std::span(order).subspan(first, std::min(part, order.size() - first));
       for (std::size_t c = 0; c < run_.columns.size(); ++c) {
         if (options_.batch > 1 && !run_.columns[c].control) {
           FOVEA_CHECK(ask_side_by_side(c, indices, progress));
@@ -184,8 +183,7 @@ class Asker {
   }
 
   /// Questions that were not answered before, as many at a time as --batch says.
-  Status ask_side_by_side(std::size_t c, std::span<const std::size_t> indices,
-                          Progress& progress) {
+  Status ask_side_by_side(std::size_t c, std::span<const std::size_t> indices, Progress& progress) {
     std::vector<std::size_t> asked;
     std::vector<Question> questions;
     for (const std::size_t index : indices) {
@@ -196,8 +194,10 @@ class Asker {
       Images images;
       if (!error) {
         auto loaded = folder_.load(item.images);
-        if (loaded) images = std::move(*loaded);
-        else error = loaded.error();
+        if (loaded)
+          images = std::move(*loaded);
+        else
+          error = loaded.error();
       }
       if (error) {
         FOVEA_CHECK(settle(c, index, failed_outcome(*error), progress));

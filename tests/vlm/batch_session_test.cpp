@@ -17,10 +17,9 @@ namespace {
 const std::string kSource = FOVEA_SOURCE_DIR;
 
 std::shared_ptr<const LlavaModel> load(const std::string& folder) {
-  auto model =
-      LlavaModel::load(kSource + folder, {.threads = 2,
-                                          .device = testing::model_device(),
-                                          .dtype = DTypeChoice::f32});
+  auto model = LlavaModel::load(
+      kSource + folder,
+      {.threads = 2, .device = testing::model_device(), .dtype = DTypeChoice::f32});
   EXPECT_TRUE(model) << model.error().to_string();
   return model ? *model : nullptr;
 }
@@ -165,14 +164,11 @@ Question question(const std::string& text, std::shared_ptr<const Image> image, i
 }
 
 TEST(BatchSession, what_is_wrong_with_one_question_is_its_own_error) {
-  std::vector<Question> questions{question("what is this", picture(10)),
-                                  question("  ", picture(10)),
-                                  question("where is it", picture(50)),
-                                  question("what", std::make_shared<const Image>()),
-                                  question(std::string(4000, 'a'), nullptr),
-                                  question("and then", nullptr),
-                                  question("show it", picture(10)),
-                                  question("drawn", nullptr)};
+  std::vector<Question> questions{
+      question("what is this", picture(10)),     question("  ", picture(10)),
+      question("where is it", picture(50)),      question("what", std::make_shared<const Image>()),
+      question(std::string(4000, 'a'), nullptr), question("and then", nullptr),
+      question("show it", picture(10)),          question("drawn", nullptr)};
   questions[5].continue_conversation = true;
   questions[6].raw_prompt = "no mark";
   questions[7].sampling.top_p = 7;
@@ -194,8 +190,8 @@ TEST(BatchSession, a_prompt_that_pruning_leaves_nothing_of_does_not_stop_the_oth
   options.policy = maker("random", {1}, {0});
   auto batch = BatchSession::create(small(), options);
   ASSERT_TRUE(batch);
-  std::vector<Question> questions{question("what is this", picture(10)),
-                                  question("", picture(20)), question("where", picture(30))};
+  std::vector<Question> questions{question("what is this", picture(10)), question("", picture(20)),
+                                  question("where", picture(30))};
   questions[1].raw_prompt = "<image>";
   const auto answers = (*batch)->answer(questions);
   EXPECT_TRUE(answers[0]);

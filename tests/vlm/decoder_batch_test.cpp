@@ -99,18 +99,18 @@ Status read_batch(Context& context, const SmallDecoder& model, const std::vector
       FOVEA_TRY(batch.plans[i], prompt.policy->plan(prompt.layout, model.shape()));
     }
     PrefillInput& input = given[i].input;
-    input.embeddings = ConstTensorView(
-        reinterpret_cast<const std::byte*>(batch.embeddings[i].data()), DType::f32,
-        Shape{prompt.layout.tokens(), model.decoder().config().hidden_size});
+    input.embeddings =
+        ConstTensorView(reinterpret_cast<const std::byte*>(batch.embeddings[i].data()), DType::f32,
+                        Shape{prompt.layout.tokens(), model.decoder().config().hidden_size});
     input.layout = &prompt.layout;
     input.policy = prompt.policy.get();
     input.plan = &batch.plans[i];
     given[i].state = &batch.states[i];
     given[i].record = &batch.records[i];
   }
-  FOVEA_TRY(Tensor logits,
-            Tensor::allocate({static_cast<std::int64_t>(count), model.decoder().config().vocab_size},
-                             DType::f32, context.device));
+  FOVEA_TRY(Tensor logits, Tensor::allocate({static_cast<std::int64_t>(count),
+                                             model.decoder().config().vocab_size},
+                                            DType::f32, context.device));
   FOVEA_CHECK(model.decoder().prefill_batch(context, given, logits.view()));
   batch.logits = fetched(context, std::as_const(logits).view());
   return {};
@@ -132,8 +132,8 @@ TEST_P(DecoderBatchTest, prompts_side_by_side_come_to_what_each_comes_to_alone) 
     SCOPED_TRACE("prompt " + std::to_string(i));
     SmallDecoder::Options options;
     options.policy = prompts[i].policy.get();
-    const auto alone =
-        model.prefill(prompts[i].layout, model.random_embeddings(prompts[i].layout, i + 1), options);
+    const auto alone = model.prefill(prompts[i].layout,
+                                     model.random_embeddings(prompts[i].layout, i + 1), options);
     ASSERT_TRUE(alone) << alone.error().to_string();
     EXPECT_LT(relative_error(row_of(batch.logits, i), alone->logits), 2e-5);
     EXPECT_EQ(batch.states[i].next_position, alone->state.next_position);
@@ -155,7 +155,8 @@ std::vector<std::int32_t> alone(const SmallDecoder& model, const Prompt& prompt,
                                 std::size_t count) {
   SmallDecoder::Options options;
   options.policy = prompt.policy.get();
-  auto run = model.prefill(prompt.layout, model.random_embeddings(prompt.layout, index + 1), options);
+  auto run =
+      model.prefill(prompt.layout, model.random_embeddings(prompt.layout, index + 1), options);
   EXPECT_TRUE(run);
   std::vector<std::int32_t> tokens{arg_max(run->logits)};
   while (tokens.size() < count) {
@@ -179,7 +180,7 @@ void answer_side_by_side(const DeviceCase& device, std::size_t ahead) {
   Batch batch;
   ASSERT_TRUE(read_batch(context, model, prompts, batch));
   DecoderBatch answering(context, model.decoder());
-  std::vector<std::size_t> who;                    // by place
+  std::vector<std::size_t> who;  // by place
   std::vector<std::vector<std::int32_t>> said(prompts.size());
   const auto enter = [&](std::size_t i) {
     said[i].push_back(arg_max(row_of(batch.logits, i)));
@@ -244,7 +245,8 @@ TEST_P(DecoderBatchTest, a_token_that_is_not_the_largest_can_follow) {
   ASSERT_TRUE(answering.step());
   const std::vector<float> logits = fetched(context, answering.logits());
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    auto run = model.prefill(prompts[i].layout, model.random_embeddings(prompts[i].layout, i + 1), {});
+    auto run =
+        model.prefill(prompts[i].layout, model.random_embeddings(prompts[i].layout, i + 1), {});
     ASSERT_TRUE(run);
     model.decode(*run, 7);
     model.decode(*run, i == 1 ? 11 : arg_max(run->logits));
@@ -258,10 +260,9 @@ TEST_P(DecoderBatchTest, what_cannot_stand_beside_others_is_refused) {
   auto zipvl = make_policy({.name = "zipvl", .options = {{"tau", "0.8"}}});
   ASSERT_TRUE(zipvl);
   Batch bypassed;
-  const Status refused =
-      read_batch(context, model,
-                 {{simple_layout(3, 16, 5, 4), *zipvl}, {simple_layout(3, 16, 5, 4), nullptr}},
-                 bypassed);
+  const Status refused = read_batch(
+      context, model, {{simple_layout(3, 16, 5, 4), *zipvl}, {simple_layout(3, 16, 5, 4), nullptr}},
+      bypassed);
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().code, ErrorCode::unsupported);
   const std::atomic<bool> stop{true};

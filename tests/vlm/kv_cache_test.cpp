@@ -170,8 +170,8 @@ TEST_P(KvCacheTest, the_last_rows_of_several_sequences_are_those_of_each_alone) 
   const OnDevice<std::int64_t> pages_there(context, pages);
   const OnDevice<std::int32_t> counts_there(context, counts), positions_there(context, positions);
   KvTables tables;
-  auto* first = reinterpret_cast<const std::byte**>(
-      const_cast<std::int64_t*>(pages_there.data()) + 2 * kPages);  // of layer 1
+  auto* first = reinterpret_cast<const std::byte**>(const_cast<std::int64_t*>(pages_there.data()) +
+                                                    2 * kPages);  // of layer 1
   tables.first = {first, first + kPages, const_cast<std::int32_t*>(counts_there.data()),
                   KvCache::kPageTokens, DType::f32};
   tables.page_stride = 2 * 2 * kPages;
@@ -184,20 +184,19 @@ TEST_P(KvCacheTest, the_last_rows_of_several_sequences_are_those_of_each_alone) 
   pquery.fetch();
   for (std::size_t i = 0; i < kSequences; ++i) {
     const auto begin = static_cast<std::ptrdiff_t>(i * kWidth);
-    GuardedTensor own_query({1, kHeads, kHeadDim},
-                            std::vector<float>(as_given.begin() + begin,
-                                               as_given.begin() + begin + kWidth));
+    GuardedTensor own_query(
+        {1, kHeads, kHeadDim},
+        std::vector<float>(as_given.begin() + begin, as_given.begin() + begin + kWidth));
     const std::vector<float> key_values = key.values();
-    GuardedTensor own_key({1, kHeads, kHeadDim},
-                          std::vector<float>(key_values.begin() + begin,
-                                             key_values.begin() + begin + kWidth));
+    GuardedTensor own_key(
+        {1, kHeads, kHeadDim},
+        std::vector<float>(key_values.begin() + begin, key_values.begin() + begin + kWidth));
     Placed pown_query(context, own_query), pown_key(context, own_key);
     ASSERT_TRUE(write_turned(context, apart[i], 1, pown_query, pown_key, positions[i]));
     pown_query.fetch();
     const std::vector<float> turned = query.values();
-    EXPECT_TRUE(same_bits(own_query.values(),
-                          std::vector<float>(turned.begin() + begin,
-                                             turned.begin() + begin + kWidth)));
+    EXPECT_TRUE(same_bits(own_query.values(), std::vector<float>(turned.begin() + begin,
+                                                                 turned.begin() + begin + kWidth)));
     for (std::int64_t channel = 0; channel < kHeadDim; ++channel) {
       EXPECT_EQ(keys(context, together[i], 1, channel), keys(context, apart[i], 1, channel));
     }

@@ -31,7 +31,7 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
 struct KvRows {
   KvTable table;
   std::int32_t length = 0;
-  std::span<std::byte* const> key_pages, value_pages;
+  std::span<std::byte*const> key_pages, value_pages;
   std::int64_t rows = 0;
 };
 
@@ -55,9 +55,9 @@ struct KvTables {
   std::int64_t length_stride = 0;  // in numbers
 };
 
-/// turn_and_write_last_row() of one row for each sequence: query [n, heads, head_dim], key and value
-/// [n, kv_heads, head_dim] (row strides allowed), positions i32 [n]. A sequence without tokens has
-/// nowhere to write to, and is left out.
+/// turn_and_write_last_row() of one row for each sequence: query [n, heads, head_dim], key and
+/// value [n, kv_heads, head_dim] (row strides allowed), positions i32 [n]. A sequence without
+/// tokens has nowhere to write to, and is left out.
 Status turn_and_write_last_rows(Context& context, const KvTables& tables, TensorView query,
                                 ConstTensorView keys, ConstTensorView values,
                                 ConstTensorView positions, float theta);
