@@ -5,7 +5,6 @@
 #include <cooperative_groups.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
@@ -87,31 +86,6 @@ __device__ __forceinline__ float team_sum(float value) {
   return value;
 }
 
-/// Brings a block's share of keys and values nearer while the query is still made. Rows that are
-/// being appended may be counted already or not, and a page that is entered for them may be there or
-/// null.
-template <class T>
-__device__ void fetch_share(const AttentionLaunch& launch, const CudaSequence& sequence, int kv_head) {
-  const int length = *sequence.length;
-  const int share = (length + gridDim.x - 1) / gridDim.x;
-  const int begin = static_cast<int>(blockIdx.x) * share, end = min(begin + share, length - 1);
-  const auto bytes = static_cast<unsigned>(launch.head_dim * sizeof(T));
-  const std::uint32_t mask = (std::uint32_t{1} << sequence.page_shift) - 1;
-  for (int token = begin + static_cast<int>(threadIdx.x); token < end; token += static_cast<int>(blockDim.x)) {
-    const std::uint32_t page = static_cast<std::uint32_t>(token) >> sequence.page_shift;
-    const std::uint32_t slot = static_cast<std::uint32_t>(token) & mask;
-    const std::byte* const keys = sequence.key_pages[page];
-    const std::byte* const values = sequence.value_pages[page];
-    if (keys == nullptr || values == nullptr) continue;
-    fetch_ahead(reinterpret_cast<const T*>(keys) + kv_head * sequence.key_head_stride +
-                    slot * sequence.key_token_stride,
-                bytes);
-    fetch_ahead(reinterpret_cast<const T*>(values) + kv_head * sequence.value_head_stride +
-                    slot * sequence.value_token_stride,
-                bytes);
-  }
-}
-
 /// A team of kTeam threads reads whole tokens, eight channels a thread; the teams of a block take
 /// turns. Block x of a cluster has the keys [x, x + 1) * share.
 template <class T, int kTeam, int kLanes>
@@ -119,22 +93,43 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     decode_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kTeams = kThreads<kLanes> / kTeam;
   constexpr int kTokens = kLanes > 1 || sizeof(T) == 4 ? 2 : 4;  // of a team at a time
+  constexpr int kStep = kTokens * kTeams;
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int group = launch.heads / launch.kv_heads;
   const int kv_head = blockIdx.y % launch.kv_heads;
-  if (launch.fetches) fetch_share<T>(launch, sequence, kv_head);
-  let_next_prepare();
-  wait_for_previous();
   const int first_lane = blockIdx.y / launch.kv_heads * kLanes;
   const int lanes = min(sequence.rows * group - first_lane, kLanes);
-  if (lanes <= 0) return;  // the whole cluster
   const int member = threadIdx.x % kTeam, team = threadIdx.x / kTeam;
   const int channel = member * kEach;
   const bool active = channel < launch.head_dim;
+  // Threads beyond the last channel read the first ones, and weigh them with a query of zeros.
+  const std::int64_t key_offset = kv_head * sequence.key_head_stride + (active ? channel : 0);
+  const std::int64_t value_offset = kv_head * sequence.value_head_stride + (active ? channel : 0);
 
-  const int length = *sequence.length;
-  const int share = (length + gridDim.x - 1) / gridDim.x;
-  const int begin = min(static_cast<int>(blockIdx.x) * share, length), end = min(begin + share, length);
+  int length = 0, begin = 0, end = 0;
+  const auto take_share = [&] {
+    length = *sequence.length;
+    const int share = (length + gridDim.x - 1) / gridDim.x;
+    begin = min(static_cast<int>(blockIdx.x) * share, length);
+    end = min(begin + share, length);
+  };
+  Tokens<T, kTokens> next;
+  const auto load_first = [&] {
+    next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, begin + team, kTeams, end);
+  };
+  // All that lies before the newest token.
+  bool there = false;
+  if (launch.history_settled && lanes > 0) {
+    take_share();
+    there = begin < end && begin + kStep < length;
+    if (there) load_first();
+  }
+  let_next_prepare();
+  wait_for_previous();
+  if (lanes <= 0) return;  // the whole cluster
+  const int before = length;
+  take_share();
+  if (begin < end && !(there && length == before)) load_first();
 
   float query[kLanes][kEach], sums[kLanes][kEach] = {}, maximum[kLanes], total[kLanes];
   int seen[kLanes];
@@ -153,12 +148,6 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     total[l] = 0.0f;
   }
 
-  // Threads beyond the last channel read the first ones, and weigh them with a query of zeros.
-  const std::int64_t key_offset = kv_head * sequence.key_head_stride + (active ? channel : 0);
-  const std::int64_t value_offset = kv_head * sequence.value_head_stride + (active ? channel : 0);
-  constexpr int kStep = kTokens * kTeams;
-  Tokens<T, kTokens> next;
-  if (begin < end) next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, begin + team, kTeams, end);
   for (int first = begin; first < end; first += kStep) {
     const Tokens<T, kTokens> now = next;
     if (first + kStep < end) {
@@ -293,7 +282,7 @@ int cluster_size(std::int64_t clusters, int multiprocessors) {
 }
 
 template <class T, int kTeam, int kLanes>
-Status launch_lanes(AttentionLaunch launch, int multiprocessors, bool clusters, cudaStream_t stream) {
+Status launch_lanes(const AttentionLaunch& launch, int multiprocessors, bool clusters, cudaStream_t stream) {
   const int most_lanes = launch.most_rows * (launch.heads / launch.kv_heads);
   const int parts = (most_lanes + kLanes - 1) / kLanes * launch.kv_heads;
   const int size =
@@ -311,8 +300,6 @@ Status launch_lanes(AttentionLaunch launch, int multiprocessors, bool clusters, 
   attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
   config.attrs = attributes;
   config.numAttrs = clusters ? 2 : 1;
-  static const bool fetches = std::getenv("KV_FETCH") == nullptr || std::atoi(std::getenv("KV_FETCH")) != 0;
-  launch.fetches = fetches;
   FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config, decode_attention_kernel<T, kTeam, kLanes>, launch));
   return {};
 }

@@ -83,8 +83,8 @@ __global__ __launch_bounds__(kThreads) void turned_row_kernel(From* query, const
                                                               double log2_ratio) {
   __shared__ Rotation rotation;
   let_next_prepare();
-  wait_for_previous();
   fill_rotation(rotation, *position, half, log2_ratio);
+  wait_for_previous();
   const int packs = half / kCount;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   const int head = i / packs, channel = (i - head * packs) * kCount;
