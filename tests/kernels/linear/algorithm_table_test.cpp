@@ -51,7 +51,9 @@ TEST(bucket_end, token_counts_share_buckets_of_64_above_one_row) {
   EXPECT_EQ(bucket_end(18064), 18112);
   for (const std::int64_t end : {1, 64, 128, 640}) {
     EXPECT_EQ(bucket_end(bucket_begin(end)), end);
-    if (end > 1) EXPECT_NE(bucket_end(bucket_begin(end) - 1), end);
+    if (end > 1) {
+      EXPECT_NE(bucket_end(bucket_begin(end) - 1), end);
+    }
   }
 }
 
