@@ -18,7 +18,8 @@ Status generate_answer(Context& context, const LlavaModel& model, const Question
   const LlavaConfig& config = model.config();
   FOVEA_TRY(Sampler sampler, Sampler::create(question.sampling));
   StreamDecoder text(model.tokenizer());
-  DecodeStream greedy(model.decoder(), context, state);
+  const bool draws = question.sampling.temperature > 0.0;
+  DecodeStream stream(model.decoder(), context, state, 0, draws ? &sampler : nullptr);
   const auto vocabulary = static_cast<std::size_t>(config.decoder.vocab_size);
   const std::int64_t room = config.decoder.max_positions - next_position;
   const std::int64_t most = std::min<std::int64_t>(question.sampling.max_new_tokens, room);
@@ -27,8 +28,8 @@ Status generate_answer(Context& context, const LlavaModel& model, const Question
   };
   // Whether a step's token is found without its logits coming to the host.
   const auto chosen_on_device = [&](std::int64_t step) {
-    return context.on_cuda() && question.sampling.temperature == 0.0 && !question.keep_logits &&
-           watchers.step_maxima == nullptr && step >= question.sampling.min_new_tokens;
+    return context.on_cuda() && !question.keep_logits && watchers.step_maxima == nullptr &&
+           step >= question.sampling.min_new_tokens;
   };
   const auto& ends = config.eos_token_ids;
   std::vector<float> without_ends;
@@ -44,7 +45,7 @@ Status generate_answer(Context& context, const LlavaModel& model, const Question
     std::int32_t token = 0;
     if (chosen != kNone) {
       token = std::exchange(chosen, kNone);
-    } else if (chosen_on_device(step)) {
+    } else if (!draws && chosen_on_device(step)) {
       FOVEA_TRY(token, largest_index(context, logits));
     } else {
       FOVEA_TRY(const ConstTensorView found, to_host(context, logits));
@@ -77,7 +78,7 @@ Status generate_answer(Context& context, const LlavaModel& model, const Question
     if (step + 1 == most) break;
     const auto decode = [&]() -> Status {
       if (trace == nullptr && watchers.observer == nullptr && chosen_on_device(step + 1)) {
-        FOVEA_TRY(chosen, greedy.next(token, most - step - 2));
+        FOVEA_TRY(chosen, stream.next(token, most - step - 2));
         return {};
       }
       return model.decoder().decode(context, token, state, logits,

@@ -19,12 +19,21 @@ Result<std::int32_t> DecodeStream::next_on_host(std::int32_t token) {
   FOVEA_TRY(const TensorView logits,
             context_.workspace.take(Shape{1, decoder_.config().vocab_size}, DType::f32));
   FOVEA_CHECK(decoder_.decode(context_, token, state_, logits, nullptr));
-  return largest_index(context_, logits);
+  if (sampler_ == nullptr) return largest_index(context_, logits);
+  return sampler_->sample({logits.as<float>(), static_cast<std::size_t>(logits.shape[1])});
 }
 
-Result<DecodeStream::Ordered> DecodeStream::order(const Decoder::StepStart& start) {
+Result<DecodeStream::Ordered> DecodeStream::order(std::optional<std::int32_t> token,
+                                                  std::int64_t after) {
   Ordered step;
-  FOVEA_TRY(step.number, decoder_.order_step(context_, start, state_));
+  step.draw = std::exchange(undone_, std::nullopt);
+  if (sampler_ != nullptr && !step.draw) step.draw = sampler_->next_draw();
+  auto number = decoder_.order_step(context_, {token, after, step.draw}, state_);
+  if (!number) {
+    undone_ = step.draw;
+    return std::move(number).error();
+  }
+  step.number = *number;
   auto done = Milestone::mark(context_);
   if (done) {
     step.done = *done;
@@ -36,7 +45,9 @@ Result<DecodeStream::Ordered> DecodeStream::order(const Decoder::StepStart& star
 }
 
 void DecodeStream::take_back() {
-  if (!std::exchange(ahead_, std::nullopt)) return;
+  if (!ahead_) return;
+  undone_ = ahead_->draw;
+  ahead_.reset();
   for (int layer = 0; layer < state_.cache.layers(); ++layer) {
     state_.cache.truncate(layer, state_.cache.length(layer) - 1);
   }
@@ -48,12 +59,12 @@ Result<std::int32_t> DecodeStream::next(std::int32_t token, std::int64_t left) {
   FOVEA_CHECK(decoder_.check_step(context_, token));
   if (ahead_ && token != chosen_) take_back();
   if (!ahead_) {
-    FOVEA_TRY(ahead_, order({token, 0}));
+    FOVEA_TRY(ahead_, order(token, 0));
   }
   const Ordered step = *std::exchange(ahead_, std::nullopt);
   if (left > 0 && (taken_ >= kShortAnswer || taken_ + 1 < certain_)) {
     // What goes wrong here does so again when the step is asked for, if it is.
-    if (auto next = order({std::nullopt, step.number})) ahead_ = std::move(*next);
+    if (auto next = order(std::nullopt, step.number)) ahead_ = std::move(*next);
   }
   FOVEA_CHECK(step.done.wait());
   FOVEA_TRY(chosen_, decoder_.chosen_by(context_, step.number));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/context.h"
+#include "kernels/ops/draw/draw.h"
 #include "kernels/weights/weight_reader.h"
 #include "pruning/accounting.h"
 #include "pruning/policy.h"
@@ -125,11 +126,12 @@ class Decoder {
 
   // On a GPU, when nobody watches.
   friend class DecodeStream;
-  /// What a step begins with: a token, or what the step ordered just before it, of this number,
-  /// chose for the same sequence.
   struct StepStart {
+    /// What the step begins with: a token, or what the step ordered just before it, of the number
+    /// `after`, chose for the same sequence.
     std::optional<std::int32_t> token;
     std::int64_t after = 0;
+    std::optional<Draw> draw = {};  // how it chooses; none: the largest logit
   };
   /// Orders one step without waiting for it, and returns its number in this context. Where it fails
   /// the state is as before, but for spare room.

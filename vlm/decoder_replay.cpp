@@ -23,19 +23,25 @@ constexpr std::int64_t kSlots = 64;  // steps whose choice the host may have yet
 /// What a recorded step reads and writes. At its end everything stands as the next step needs it,
 /// which can so be ordered before the host knows the token that it begins with.
 struct Replay {
-  explicit Replay(Device device) : workspace(device) {}
+  struct Recorded {
+    explicit Recorded(Device device) : workspace(device) {}
+    Workspace workspace;
+    Graph graph;
+  };
 
-  Workspace workspace;
+  explicit Replay(Device device) : greedy(device), drawing(device) {}
+
   /// i32: the token; what every step counts on: its number, then for each layer the token's
   /// position, then for each layer the tokens with it.
   Tensor numbers;
   Tensor pages;            // i64 [layers, 2, capacity]
   std::uint64_t held = 0;  // the cache's pages_version() that `pages` holds
   Tensor logits;           // f32 [1, vocabulary]
+  Tensor draw;             // u8 [1, sizeof(Draw)]: how the step chooses, where by drawing
   Outbox chosen;           // of the last kSlots steps, by their number
   std::int64_t layers = 0, capacity = 0;
   std::int64_t ordered = 0;  // steps so far
-  Graph graph;
+  Recorded greedy, drawing;  // by how they choose
 
   TensorView token() { return numbers.view().slice(0, 1); }
   TensorView counters() { return numbers.view().slice(1, 1 + 2 * layers); }
@@ -66,6 +72,7 @@ Result<std::shared_ptr<Replay>> make_replay(Context& context, const DecoderConfi
   FOVEA_TRY(replay->pages,
             Tensor::allocate({config.layers, 2, replay->capacity}, DType::i64, context.device));
   FOVEA_TRY(replay->logits, Tensor::allocate({1, config.vocab_size}, DType::f32, context.device));
+  FOVEA_TRY(replay->draw, Tensor::allocate({1, sizeof(Draw)}, DType::u8, context.device));
   FOVEA_TRY(replay->chosen, Outbox::create(context, kSlots));
   return replay;
 }
@@ -79,6 +86,10 @@ Status send_pages(Context& context, const KvCache& cache, Replay& replay) {
   FOVEA_CHECK(copy(context, addresses.view(), replay.pages.view()));
   replay.held = cache.pages_version();
   return {};
+}
+
+ConstTensorView bytes_of(const Draw& draw) {
+  return {reinterpret_cast<const std::byte*>(&draw), DType::u8, {1, sizeof(Draw)}};
 }
 
 Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlock& block,
@@ -148,11 +159,15 @@ Result<std::int64_t> Decoder::order_step(Context& context, const StepStart& star
     return copy(context, i32_view(numbers), replay.numbers.view());
   };
   if (start.token) FOVEA_CHECK(send_numbers());
-  if (replay.graph.empty()) {
+  const bool draws = start.draw.has_value();
+  if (draws) FOVEA_CHECK(copy(context, bytes_of(*start.draw), replay.draw.view()));
+  auto& [workspace, graph] = draws ? replay.drawing : replay.greedy;
+  if (graph.empty()) {
+    if (!start.token) return make_error(ErrorCode::internal, "another way of choosing began");
     const DType stored = state.cache.dtype();
     FOVEA_TRY(
-        replay.graph,
-        Graph::record(context, replay.workspace, [this, stored, &replay, &context]() -> Status {
+        graph,
+        Graph::record(context, workspace, [this, stored, draws, &replay, &context]() -> Status {
           FOVEA_TRY(const TensorView hidden,
                     context.workspace.take(Shape{1, impl_->config.hidden_size}, DType::f32));
           FOVEA_CHECK(
@@ -163,12 +178,14 @@ Result<std::int64_t> Decoder::order_step(Context& context, const StepStart& star
                 replay.table(layer, stored), replay.capacity, replay.position(layer), hidden));
           }
           FOVEA_CHECK(logits(context, hidden, replay.logits.view()));
-          FOVEA_CHECK(largest_index(context, replay.logits.view(), replay.token()));
+          FOVEA_CHECK(draws ? draw_indices(context, replay.logits.view(), replay.draw.view(),
+                                           replay.token())
+                            : largest_index(context, replay.logits.view(), replay.token()));
           return hand_over(context, {replay.token(), replay.counters(), replay.slots()});
         }));
     FOVEA_CHECK(send_numbers());  // recording ran the step once, which counted on
   }
-  FOVEA_CHECK(replay.graph.launch(context));
+  FOVEA_CHECK(graph.launch(context));
   state.cache.advance(1);
   for (std::int32_t& position : state.next_position) ++position;
   return replay.ordered++;

@@ -66,7 +66,11 @@ Status run(Context& context, Kernel kernel, DType kv_type, const AttentionLaunch
   const cudaStream_t stream = stream_of(context);
   switch (kernel) {
     case Kernel::exact: return launch_exact_attention(launch, kv_type, stream);
-    case Kernel::tensor: return launch_tensor_attention(launch, kv_type, stream);
+    case Kernel::tensor: {
+      bool launched = false;
+      FOVEA_CHECK(launch_hopper_attention(launch, kv_type, context.cuda->multiprocessors, stream, &launched));
+      return launched ? Status{} : launch_tensor_attention(launch, kv_type, stream);
+    }
     case Kernel::decode: break;
   }
   int major = 0;

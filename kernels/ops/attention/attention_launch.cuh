@@ -53,6 +53,10 @@ inline constexpr std::int32_t kTilePageShift = 6;
 bool tensor_attention_fits(std::int32_t head_dim);
 Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream);
 
+/// The same in code for Hopper; *launched is false where the device or head_dim is another.
+Status launch_hopper_attention(const AttentionLaunch& launch, DType type, int multiprocessors,
+                               cudaStream_t stream, bool* launched);
+
 /// Few lanes (row, head within a kv head) a sequence: the keys are split over the blocks of a cluster.
 /// page_shift of every sequence at least 0.
 inline constexpr std::int32_t kMostDecodeLanes = 16;

@@ -1,4 +1,4 @@
-// Greedy decoding that runs ahead of the host gives what choosing from each step's logits gives.
+// Decoding that runs ahead of the host gives what choosing from each step's logits gives.
 
 #include <gtest/gtest.h>
 
@@ -21,7 +21,7 @@ using testing::simple_layout;
 using testing::SmallDecoder;
 using testing::test_context;
 
-class GreedyTest : public DeviceTest<DeviceCase> {
+class DecodeStreamTest : public DeviceTest<DeviceCase> {
  protected:
   void SetUp() override {
     DeviceTest<DeviceCase>::SetUp();
@@ -61,7 +61,7 @@ class GreedyTest : public DeviceTest<DeviceCase> {
   Context context_;
 };
 
-TEST_P(GreedyTest, an_answer_is_what_the_largest_of_its_logits_say) {
+TEST_P(DecodeStreamTest, an_answer_is_what_the_largest_of_its_logits_say) {
   constexpr int kTokens = 150;  // over the ends of pages
   SmallDecoder::Run asked = prompt(), streamed = prompt();
   const std::vector<std::int32_t> expected = from_logits(asked, kTokens);
@@ -79,7 +79,7 @@ TEST_P(GreedyTest, an_answer_is_what_the_largest_of_its_logits_say) {
 }
 
 // Every length of answer, and the end of a page among them: what the device did ahead is undone.
-TEST_P(GreedyTest, an_end_that_came_unforeseen_leaves_no_trace) {
+TEST_P(DecodeStreamTest, an_end_that_came_unforeseen_leaves_no_trace) {
   for (int taken = 1; taken < 46; ++taken) {
     SmallDecoder::Run asked = prompt(), streamed = prompt();
     const std::vector<std::int32_t> expected = from_logits(asked, taken + 1);
@@ -96,7 +96,7 @@ TEST_P(GreedyTest, an_end_that_came_unforeseen_leaves_no_trace) {
   }
 }
 
-TEST_P(GreedyTest, another_token_than_the_one_chosen_may_go_on) {
+TEST_P(DecodeStreamTest, another_token_than_the_one_chosen_may_go_on) {
   SmallDecoder::Run asked = prompt(), streamed = prompt();
   DecodeStream stream(model_->decoder(), context_, streamed.state, 100);
   for (std::int32_t token = 0; token < 20; ++token) {
@@ -107,7 +107,7 @@ TEST_P(GreedyTest, another_token_than_the_one_chosen_may_go_on) {
   }
 }
 
-TEST_P(GreedyTest, two_answers_in_turn_keep_apart) {
+TEST_P(DecodeStreamTest, two_answers_in_turn_keep_apart) {
   SmallDecoder::Run asked = prompt(), first = prompt(), second = prompt();
   const std::vector<std::int32_t> expected = from_logits(asked, 20);
   DecodeStream one(model_->decoder(), context_, first.state, 100);
@@ -121,7 +121,7 @@ TEST_P(GreedyTest, two_answers_in_turn_keep_apart) {
   }
 }
 
-TEST_P(GreedyTest, a_wrong_token_and_a_wish_to_stop_change_nothing) {
+TEST_P(DecodeStreamTest, a_wrong_token_and_a_wish_to_stop_change_nothing) {
   SmallDecoder::Run asked = prompt(), streamed = prompt();
   const std::vector<std::int32_t> expected = from_logits(asked, 8);
   {
@@ -142,7 +142,42 @@ TEST_P(GreedyTest, a_wrong_token_and_a_wish_to_stop_change_nothing) {
   expect_same(streamed, asked);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, GreedyTest,
+TEST_P(DecodeStreamTest, drawn_tokens_are_what_the_seed_and_the_logits_say) {
+  for (const double top_p : {1.0, 0.8}) {
+    const SamplingOptions options{.temperature = 1.5, .top_p = top_p, .seed = 5};
+    Result<Sampler> expected = Sampler::create(options), sampler = Sampler::create(options);
+    ASSERT_TRUE(expected && sampler);
+    SmallDecoder::Run asked = prompt(), streamed = prompt();
+    DecodeStream stream(model_->decoder(), context_, streamed.state, 100, &*sampler);
+    std::int32_t token = 1;
+    for (int step = 0; step < 60; ++step) {
+      // Now and then another token goes on than the one that was drawn.
+      if (step % 7 == 6) token = step % 40;
+      model_->decode(asked, token);
+      const auto drawn = expected->sample(asked.logits);
+      const auto found = stream.next(token, 100);
+      ASSERT_TRUE(drawn && found);
+      token = *found;
+      ASSERT_EQ(token, *drawn) << "step " << step << ", top-p " << top_p;
+    }
+  }
+}
+
+TEST_P(DecodeStreamTest, drawn_and_greedy_answers_in_turn_keep_apart) {
+  Result<Sampler> expected = Sampler::create({.temperature = 1, .seed = 3}), sampler = *expected;
+  SmallDecoder::Run asked = prompt(), first = prompt(), second = prompt();
+  DecodeStream greedy(model_->decoder(), context_, first.state, 100);
+  DecodeStream drawing(model_->decoder(), context_, second.state, 100, &*sampler);
+  for (std::int32_t token = 0; token < 20; ++token) {
+    model_->decode(asked, token);
+    const auto largest = greedy.next(token, 100), drawn = drawing.next(token, 100);
+    ASSERT_TRUE(largest && drawn);
+    EXPECT_EQ(*largest, arg_max(asked.logits)) << token;
+    EXPECT_EQ(*drawn, *expected->sample(asked.logits)) << token;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, DecodeStreamTest,
                          ::testing::Values(DeviceCase{"cpu", DeviceKind::cpu, DType::f32, 0},
                                            DeviceCase{"cuda", DeviceKind::cuda, DType::f32, 0}),
                          testing::case_name);
