@@ -16,7 +16,7 @@
 namespace fovea {
 namespace {
 
-constexpr const char* kFormat = "fovea-cublaslt-algorithms-2";
+constexpr const char* kFormat = "fovea-cublaslt-algorithms-1";
 constexpr const char* kLibrary = "library";
 constexpr const char* kRemedy = "Remove the file, or run with --autotune, which replaces it";
 constexpr std::int64_t kBucket = 64;
