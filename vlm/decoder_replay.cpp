@@ -123,6 +123,7 @@ Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlo
   args.mask = MaskKind::causal;
   args.scale = attention_scale(config);
   args.out = mixed;
+  args.history_settled = true;
   FOVEA_CHECK(attention(context, args));
   TensorView row = mixed;
   row.shape = Shape{1, config.heads * config.head_dim};

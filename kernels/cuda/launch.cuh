@@ -25,15 +25,6 @@ __device__ __forceinline__ void let_next_prepare() {
 #endif
 }
 
-/// Asks for memory to be brought into the cache that all multiprocessors share; changes nothing, so
-/// that it may be asked for before wait_for_previous(), of memory that earlier work writes too. from
-/// and bytes: multiples of 16.
-__device__ __forceinline__ void fetch_ahead(const void* from, unsigned bytes) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
-#endif
-}
-
 /// Launches a kernel that calls wait_for_previous() before it touches anything else.
 template <class... Parameters, class... Arguments>
 Status launch_early(cudaStream_t stream, const char* name, void (*kernel)(Parameters...), dim3 grid,

@@ -109,6 +109,7 @@ Status attention_cuda(Context& context, const AttentionArgs& args) {
   launch.query_type = args.query.dtype;
   launch.out_type = args.out.dtype;
   launch.causal = args.mask == MaskKind::causal;
+  launch.history_settled = args.history_settled;
   launch.heads = static_cast<std::int32_t>(shape[1]);
   launch.head_dim = static_cast<std::int32_t>(shape[2]);
   launch.scale = args.scale * kLog2EFloat;

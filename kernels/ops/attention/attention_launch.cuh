@@ -29,8 +29,7 @@ struct AttentionLaunch {
   float* lse;  // null when nobody asks
   std::int64_t query_stride, out_stride, lse_stride;
   DType query_type, out_type;
-  bool causal;
-  bool fetches;
+  bool causal, history_settled;
   std::int32_t heads, kv_heads, head_dim;
   float scale;  // times log2(e)
   std::int32_t most_rows;

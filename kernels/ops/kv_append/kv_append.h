@@ -43,7 +43,8 @@ Status append_rows(Context& context, std::span<const KvRows> sequences, ConstTen
 /// rope() of one row's query [1, heads, head_dim] in place and of its key on the way, then key and
 /// value [1, kv_heads, head_dim] become the last of the table's tokens, whose length and pages were
 /// set before. Only the device knows where: the call can be recorded in a graph. position: i32 [1]
-/// on the device. query, key and value are of one type, head_dim as for rope().
+/// on the device, which no launch writes that may still run when this one begins: none of the same
+/// graph. query, key and value are of one type, head_dim as for rope().
 Status turn_and_write_last_row(Context& context, const KvTable& table, TensorView query,
                                ConstTensorView key, ConstTensorView value, ConstTensorView position,
                                float theta);

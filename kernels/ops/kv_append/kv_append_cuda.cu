@@ -127,12 +127,12 @@ __global__ __launch_bounds__(kThreads) void turned_row_kernel(Source<From> queri
                                                               double log2_ratio) {
   __shared__ Rotation rotation;
   let_next_prepare();
-  wait_for_previous();
   const std::int64_t row = blockIdx.y;
   From* const query = const_cast<From*>(queries.data) + row * queries.stride;
   const From* const key = keys.data + row * keys.stride;
   const From* const value = values.data + row * values.stride;
   fill_rotation(rotation, positions[row], half, log2_ratio);
+  wait_for_previous();
   const int packs = half / kCount;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   const int head = i / packs, channel = (i - head * packs) * kCount;

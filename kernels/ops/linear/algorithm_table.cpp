@@ -1,5 +1,6 @@
 #include "kernels/ops/linear/algorithm_table.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstdio>
@@ -16,6 +17,7 @@ namespace fovea {
 namespace {
 
 constexpr const char* kFormat = "fovea-cublaslt-algorithms-1";
+constexpr const char* kLibrary = "library";
 constexpr const char* kRemedy = "Remove the file, or run with --autotune, which replaces it";
 constexpr std::int64_t kBucket = 64;
 constexpr std::int64_t kMaxSize = std::int64_t{1} << 40;
@@ -110,7 +112,7 @@ class Members {
   std::vector<std::size_t> place_;
 };
 
-Json product_json(const ProductKey& key, const AlgorithmWords& words) {
+Json product_json(const ProductKey& key, const KeptAlgorithm& kept) {
   Json json = Json::object();
   json.set("rows", key.rows).set("inputs", key.inputs).set("outputs", key.outputs);
   json.set("x_stride", key.x_stride).set("y_stride", key.y_stride);
@@ -118,11 +120,12 @@ Json product_json(const ProductKey& key, const AlgorithmWords& words) {
   json.set("accumulate", key.accumulate).set("bias", key.bias);
   json.set("weight_alignment", key.weight_alignment);
   json.set("x_alignment", key.x_alignment).set("y_alignment", key.y_alignment);
-  return std::move(json.set("algorithm", hex(words)));
+  json.set("least", kept.least).set("most", kept.most);
+  return std::move(json.set("algorithm", kept.words ? hex(*kept.words) : std::string(kLibrary)));
 }
 
-Result<std::pair<ProductKey, AlgorithmWords>> parse_product(const Members& members) {
-  FOVEA_CHECK(members.only(13));
+Result<std::pair<ProductKey, KeptAlgorithm>> parse_product(const Members& members) {
+  FOVEA_CHECK(members.only(15));
   ProductKey key;
   FOVEA_TRY(key.rows, members.whole("rows", 1, kMaxSize));
   if (bucket_end(key.rows) != key.rows) return members.wrong("rows", "1 or a multiple of 64");
@@ -139,9 +142,13 @@ Result<std::pair<ProductKey, AlgorithmWords>> parse_product(const Members& membe
   FOVEA_TRY(key.x_alignment, members.alignment("x_alignment"));
   FOVEA_TRY(key.y_alignment, members.alignment("y_alignment"));
   FOVEA_TRY(const std::string digits, members.text("algorithm"));
-  const auto words = parse_hex(digits);
-  if (!words) return members.wrong("algorithm", "128 hexadecimal digits");
-  return std::pair{key, *words};
+  KeptAlgorithm kept;
+  FOVEA_TRY(kept.least, members.whole("least", bucket_begin(key.rows), key.rows));
+  FOVEA_TRY(kept.most, members.whole("most", kept.least, key.rows));
+  if (digits == kLibrary) return std::pair{key, kept};
+  kept.words = parse_hex(digits);
+  if (!kept.words) return members.wrong("algorithm", "128 hexadecimal digits, or \"library\"");
+  return std::pair{key, kept};
 }
 
 }  // namespace
@@ -155,13 +162,17 @@ std::int64_t bucket_end(std::int64_t rows) {
   return rows <= 1 ? rows : (rows + kBucket - 1) / kBucket * kBucket;
 }
 
+std::int64_t bucket_begin(std::int64_t end) {
+  return end <= kBucket ? std::min<std::int64_t>(end, 2) : end - kBucket + 1;
+}
+
 std::string algorithm_table_text(const AlgorithmTable& table) {
   std::string text = "{\"format\": " + Json(kFormat).dump() +
                      ",\n\"card\": " + Json(table.card).dump() +
                      ",\n\"cublaslt\": " + std::to_string(table.library) + ",\n\"products\": [";
   const char* separator = "\n";
-  for (const auto& [key, words] : table.products) {
-    text += separator + product_json(key, words).dump();
+  for (const auto& [key, kept] : table.products) {
+    text += separator + product_json(key, kept).dump();
     separator = ",\n";
   }
   return text + "\n]}\n";
@@ -170,7 +181,7 @@ std::string algorithm_table_text(const AlgorithmTable& table) {
 Result<AlgorithmTable> parse_algorithm_table(std::string_view text) {
   FOVEA_TRY(const Json json, parse_json(text, {.max_bytes = AlgorithmTable::kMaxBytes,
                                                .max_depth = 4,
-                                               .max_values = 16 * AlgorithmTable::kMaxProducts}));
+                                               .max_values = 20 * AlgorithmTable::kMaxProducts}));
   const Members root(text, json, "", {});
   FOVEA_CHECK(root.only(4));
   FOVEA_TRY(const std::string format, root.text("format"));

@@ -35,11 +35,22 @@ struct ProductKey {
 };
 
 /// The greatest row count of the bucket that `rows` >= 1 falls into: 1 alone, 2 to 64, then 64
-/// each. All of a bucket share one algorithm.
+/// each. A table has one algorithm for a bucket.
 std::int64_t bucket_end(std::int64_t rows);
+/// The least row count of the bucket that ends with `end`.
+std::int64_t bucket_begin(std::int64_t end);
 
 /// What the library needs to know an algorithm again, as it is: it means nothing elsewhere.
 using AlgorithmWords = std::array<std::uint64_t, 8>;
+
+/// What is kept of a bucket.
+struct KeptAlgorithm {
+  /// Nothing: the library's own choice was as fast as any.
+  std::optional<AlgorithmWords> words;
+  std::int64_t least = 0, most = 0;  // row counts of the bucket that it holds for
+
+  bool operator==(const KeptAlgorithm&) const = default;
+};
 
 struct AlgorithmTable {
   static constexpr std::size_t kMaxBytes = std::size_t{16} << 20;
@@ -47,7 +58,7 @@ struct AlgorithmTable {
 
   std::string card;           // as the driver names it
   std::uint64_t library = 0;  // version, as the library counts
-  std::map<ProductKey, AlgorithmWords> products;
+  std::map<ProductKey, KeptAlgorithm> products;
 
   bool operator==(const AlgorithmTable&) const = default;
 };

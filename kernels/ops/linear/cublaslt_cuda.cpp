@@ -40,41 +40,78 @@ ProductKey bucket_of(ProductKey key) {
   return key;
 }
 
-/// The algorithm of a whole bucket: timed now, or from the table.
-Result<cublasLtMatmulAlgo_t> bucket_algorithm(Context& context, CublasLibrary& library,
-                                              const ProductKey& bucket, const Operands& operands,
-                                              bool tune) {
-  CublasProduct described;
-  FOVEA_CHECK(describe_product(bucket, operands.bias, described));
-  const auto kept = library.table.products.find(bucket);
-  const bool known = kept != library.table.products.end();
-  FOVEA_TRY(auto candidates, algorithm_candidates(library.handle, bucket, described,
-                                                  tune || known ? kCublasCandidates : 1));
-  if (tune && !library.tuned.contains(bucket)) {
-    FOVEA_TRY(const std::size_t best, fastest_candidate(context, library.handle, bucket,
-                                                        operands.weight, operands.x, candidates));
-    library.tuned.insert(bucket);
-    if (known || library.table.products.size() < AlgorithmTable::kMaxProducts) {
-      library.table.products[bucket] = words_of(candidates[best]);
-      FOVEA_CHECK(write_algorithm_table(library.path, library.table));
-    }
-    return candidates[best];
-  }
-  if (!known) return candidates.front();
+/// The algorithm that the table has for a bucket, as the library proposes it. Errors: bad_input
+/// where it does not.
+Result<cublasLtMatmulAlgo_t> kept_algorithm(const CublasLibrary& library, const ProductKey& bucket,
+                                            const AlgorithmWords& words,
+                                            const std::vector<cublasLtMatmulAlgo_t>& candidates) {
   // What a file says goes to the library only where the library has proposed the same.
   for (const cublasLtMatmulAlgo_t& candidate : candidates) {
-    if (words_of(candidate) == kept->second &&
-        algorithm_fits(library.handle, described, candidate)) {
-      return candidate;
-    }
+    if (words_of(candidate) == words) return candidate;
   }
-  if (library.autotune) return candidates.front();
   return make_error(ErrorCode::bad_input, "the algorithm kept for a product of " +
                                               bucket.to_string() +
                                               " is none that cuBLASLt offers for it")
       .in_file(library.path)
       .in_field("algorithm")
       .with_remedy("Remove the file, or run with --autotune, which replaces it");
+}
+
+/// Times a product of `rows` rows and brings the table up to date.
+Status tune(Context& context, CublasLibrary& library, const ProductKey& bucket, std::int64_t rows,
+            const Operands& operands, const std::vector<cublasLtMatmulAlgo_t>& candidates) {
+  const auto known = library.table.products.find(bucket);
+  if (!library.tuned.contains(bucket)) {
+    FOVEA_TRY(const auto found, tune_product(context, library.handle, bucket, rows, operands.weight,
+                                             operands.x, candidates));
+    library.tuned.insert(bucket);
+    const bool room = library.table.products.size() < AlgorithmTable::kMaxProducts;
+    if (known == library.table.products.end() && !room) return {};
+    KeptAlgorithm& kept = library.table.products[bucket];
+    kept = {std::nullopt, rows, rows};
+    if (found) kept = {words_of(found->algorithm), found->least, found->most};
+  } else {
+    if (known == library.table.products.end()) return {};
+    KeptAlgorithm& kept = known->second;
+    if (!kept.words || (rows >= kept.least && rows <= kept.most)) return {};
+    ProductKey key = bucket;
+    key.rows = rows;
+    FOVEA_TRY(const auto algorithm, kept_algorithm(library, bucket, *kept.words, candidates));
+    FOVEA_TRY(const bool holds,
+              beats_library(context, library.handle, key, operands.weight, operands.x, algorithm));
+    if (!holds) return {};
+    kept.least = std::min(kept.least, rows);
+    kept.most = std::max(kept.most, rows);
+  }
+  return write_algorithm_table(library.path, library.table);
+}
+
+/// What the table has for a product, after timing it where that is asked for; nothing: the library
+/// may choose.
+Result<std::optional<cublasLtMatmulAlgo_t>> tabled_algorithm(Context& context,
+                                                             CublasLibrary& library,
+                                                             const ProductKey& key,
+                                                             const CublasProduct& described,
+                                                             const Operands& operands, bool timed) {
+  const ProductKey bucket = bucket_of(key);
+  const std::optional<cublasLtMatmulAlgo_t> own;
+  if (!timed && (library.autotune || !library.table.products.contains(bucket))) return own;
+  CublasProduct whole;
+  FOVEA_CHECK(describe_product(bucket, operands.bias, whole));
+  const auto candidates = algorithm_candidates(library.handle, bucket, whole, kCublasCandidates);
+  if (!candidates && candidates.error().code == ErrorCode::unsupported) return own;
+  if (!candidates) return candidates.error();
+  if (timed) {
+    const Status tuned = tune(context, library, bucket, key.rows, operands, *candidates);
+    if (!tuned && tuned.error().code != ErrorCode::unsupported) return tuned.error();
+  }
+  const auto known = library.table.products.find(bucket);
+  if (known == library.table.products.end()) return own;
+  const KeptAlgorithm& kept = known->second;
+  if (!kept.words || key.rows < kept.least || key.rows > kept.most) return own;
+  FOVEA_TRY(const auto algorithm, kept_algorithm(library, bucket, *kept.words, *candidates));
+  if (!algorithm_fits(library.handle, described, algorithm)) return own;
+  return std::optional(algorithm);
 }
 
 Result<cublasLtMatmulAlgo_t> find_algorithm(Context& context, CublasLibrary& library,
@@ -84,20 +121,15 @@ Result<cublasLtMatmulAlgo_t> find_algorithm(Context& context, CublasLibrary& lib
     return known->second;
   }
   FOVEA_TRY(const bool recorded, recording(context));
-  const bool tune = library.autotune && !recorded;
-  const ProductKey bucket = bucket_of(key);
-  std::optional<cublasLtMatmulAlgo_t> chosen;
-  if (tune || library.table.products.contains(bucket)) {
-    auto found = bucket_algorithm(context, library, bucket, operands, tune);
-    if (!found && found.error().code != ErrorCode::unsupported) return found;
-    if (found && algorithm_fits(library.handle, described, *found)) chosen = *found;
-  }
+  const bool timed = library.autotune && !recorded;
+  FOVEA_TRY(std::optional<cublasLtMatmulAlgo_t> chosen,
+            tabled_algorithm(context, library, key, described, operands, timed));
   if (!chosen) {
-    FOVEA_TRY(auto own, algorithm_candidates(library.handle, key, described, 1));
+    FOVEA_TRY(const auto own, algorithm_candidates(library.handle, key, described, 1));
     chosen = own.front();
   }
   // While work is recorded nothing can be timed: the next product of the kind shall be.
-  if (!(library.autotune && recorded)) library.resolved.emplace(key, *chosen);
+  if (!library.autotune || timed) library.resolved.emplace(key, *chosen);
   return *chosen;
 }
 

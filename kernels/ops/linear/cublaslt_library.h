@@ -6,6 +6,7 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -51,14 +52,24 @@ Result<std::vector<cublasLtMatmulAlgo_t>> algorithm_candidates(cublasLtHandle_t 
 bool algorithm_fits(cublasLtHandle_t handle, const CublasProduct& described,
                     const cublasLtMatmulAlgo_t& algorithm);
 
-/// Which of the candidates makes products of `bucket` soonest, as x (which may have fewer rows) and
-/// the weight lie in memory, among those whose results are float32 sums with the bias, rounded
-/// once; the first where there is no room to try. Writes to neither. Waits for the device. Errors:
-/// unsupported when no candidate's results are that, device.
-Result<std::size_t> fastest_candidate(Context& context, cublasLtHandle_t handle,
-                                      const ProductKey& bucket, ConstTensorView weight,
-                                      ConstTensorView x,
-                                      const std::vector<cublasLtMatmulAlgo_t>& candidates);
+/// An algorithm that makes products of `least` to `most` rows sooner than the library's own choice.
+struct TunedProduct {
+  cublasLtMatmulAlgo_t algorithm;
+  std::int64_t least = 0, most = 0;
+};
+/// The candidate that makes products of `rows` rows soonest, as x (of that many) and the weight lie
+/// in memory, among those whose results are float32 sums with the bias, rounded once; and how much
+/// of the bucket it holds for. Nothing where the library's own choice for these rows is as fast, or
+/// where there is no room to try. Writes to neither. Waits for the device. Errors: unsupported when
+/// no candidate's results are that, device.
+Result<std::optional<TunedProduct>> tune_product(
+    Context& context, cublasLtHandle_t handle, const ProductKey& bucket, std::int64_t rows,
+    ConstTensorView weight, ConstTensorView x, const std::vector<cublasLtMatmulAlgo_t>& candidates);
+
+/// Whether an algorithm so found is no slower than the library's own choice for other rows too.
+Result<bool> beats_library(Context& context, cublasLtHandle_t handle, const ProductKey& key,
+                           ConstTensorView weight, ConstTensorView x,
+                           const cublasLtMatmulAlgo_t& algorithm);
 
 }  // namespace fovea
 

@@ -12,8 +12,10 @@ namespace {
 constexpr std::size_t kRounds = 5;
 constexpr std::int64_t kCheckedRows = 16;
 constexpr std::int64_t kSlack = 512;  // room to place a block as the original lies
-// A difference that timing cannot be trusted with leaves the library's own order.
-constexpr float kNoise = 0.99f;
+constexpr float kNever = std::numeric_limits<float>::max();
+// What an algorithm must take at most of the time of the library's own choice: less of a difference
+// is not worth leaving that.
+constexpr float kGain = 0.985f;
 
 struct Events {
   std::array<cudaEvent_t, 2> at{};
@@ -182,8 +184,8 @@ bool rounded_once(const std::vector<float>& found, const std::vector<float>& exp
   return static_cast<double>(moved) <= kOfTypes * static_cast<double>(found.size());
 }
 
-/// Those of the candidates that may be used, as indices.
-Result<std::vector<std::size_t>> right_candidates(
+/// Those of the candidates that may be used.
+Result<std::vector<cublasLtMatmulAlgo_t>> right_candidates(
     cublasLtHandle_t handle, const ProductKey& bucket, Scratch& scratch, ConstTensorView weight,
     const std::vector<cublasLtMatmulAlgo_t>& candidates, cudaStream_t stream) {
   const std::int64_t rows = std::min(kCheckedRows, bucket.rows);
@@ -191,12 +193,12 @@ Result<std::vector<std::size_t>> right_candidates(
             expected_rows(handle, bucket, rows, scratch, weight, stream));
   Trial trial(handle, bucket, scratch, weight, stream);
   FOVEA_CHECK(trial.describe(placed(scratch.bias)));
-  std::vector<std::size_t> right;
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
+  std::vector<cublasLtMatmulAlgo_t> right;
+  for (const cublasLtMatmulAlgo_t& candidate : candidates) {
     FOVEA_CUDA_CHECK(cudaMemsetAsync(scratch.y.view().data, 0, scratch.y.bytes(), stream));
-    if (trial.run(candidates[i]) != CUBLAS_STATUS_SUCCESS) continue;
+    if (trial.run(candidate) != CUBLAS_STATUS_SUCCESS) continue;
     FOVEA_TRY(const std::vector<float> found, trial.first_rows(rows));
-    if (rounded_once(found, expected, bucket.y)) right.push_back(i);
+    if (rounded_once(found, expected, bucket.y)) right.push_back(candidate);
   }
   if (right.empty()) {
     return make_error(ErrorCode::unsupported,
@@ -205,58 +207,96 @@ Result<std::vector<std::size_t>> right_candidates(
   return right;
 }
 
-}  // namespace
-
-Result<std::size_t> fastest_candidate(Context& context, cublasLtHandle_t handle,
-                                      const ProductKey& bucket, ConstTensorView weight,
-                                      ConstTensorView x,
-                                      const std::vector<cublasLtMatmulAlgo_t>& candidates) {
-  Scratch scratch;
-  if (const Status room = scratch.allocate(bucket, context.device); !room) {
-    if (room.error().code == ErrorCode::out_of_memory) return std::size_t{0};
-    return room.error();
-  }
-  const cudaStream_t stream = stream_of(context);
-  std::byte* const x_copy = placed(scratch.x, bucket.x_alignment);
-  FOVEA_CHECK(fill(bucket, x, x_copy, stream));
-  FOVEA_TRY(const std::vector<std::size_t> right,
-            right_candidates(handle, bucket, scratch, weight, candidates, stream));
-  if (right.size() == 1) return right.front();
+/// Median milliseconds of products of the key's rows by each algorithm.
+Result<std::vector<float>> times_of(const ProductKey& key, ConstTensorView x, Trial& trial,
+                                    Scratch& scratch,
+                                    const std::vector<cublasLtMatmulAlgo_t>& algorithms,
+                                    cudaStream_t stream) {
   Events events;
   for (cudaEvent_t& event : events.at) FOVEA_CUDA_CHECK(cudaEventCreate(&event));
-  Trial trial(handle, bucket, scratch, weight, stream);
   FOVEA_CHECK(trial.describe(placed(scratch.bias)));
-  constexpr float kNever = std::numeric_limits<float>::max();
-  std::vector<std::array<float, kRounds>> times(right.size());
-  // Round by round, so that a change of the clock meets all alike.
-  for (std::size_t round = 0; round < kRounds; ++round) {
-    for (std::size_t i = 0; i < right.size(); ++i) {
+  std::vector<std::array<float, kRounds>> times(algorithms.size());
+  // Round by round, so that a change of the clock meets all alike; the first loads the kernels.
+  for (std::size_t round = 0; round <= kRounds; ++round) {
+    for (std::size_t i = 0; i < algorithms.size(); ++i) {
       // In a model a weight comes from memory, what it multiplies from the cache.
       FOVEA_CUDA_CHECK(
           cudaMemsetAsync(scratch.flush.view().data, 0, scratch.flush.bytes(), stream));
-      FOVEA_CHECK(fill(bucket, x, x_copy, stream));
+      FOVEA_CHECK(fill(key, x, placed(scratch.x, key.x_alignment), stream));
       FOVEA_CUDA_CHECK(cudaEventRecord(events.at[0], stream));
-      const cublasStatus_t status = trial.run(candidates[right[i]]);
+      const cublasStatus_t status = trial.run(algorithms[i]);
       FOVEA_CUDA_CHECK(cudaEventRecord(events.at[1], stream));
       FOVEA_CUDA_CHECK(cudaEventSynchronize(events.at[1]));
       float milliseconds = kNever;
       if (status == CUBLAS_STATUS_SUCCESS) {
         FOVEA_CUDA_CHECK(cudaEventElapsedTime(&milliseconds, events.at[0], events.at[1]));
       }
-      times[i][round] = milliseconds;
+      if (round > 0) times[i][round - 1] = milliseconds;
     }
   }
-  std::size_t best = 0;
-  float least = kNever;
-  for (std::size_t i = 0; i < times.size(); ++i) {
-    std::nth_element(times[i].begin(), times[i].begin() + kRounds / 2, times[i].end());
-    const float median = times[i][kRounds / 2];
-    if (median < (i == 0 ? kNever : kNoise * least)) {
-      best = i;
-      least = median;
-    }
+  std::vector<float> medians;
+  for (auto& of_one : times) {
+    std::nth_element(of_one.begin(), of_one.begin() + kRounds / 2, of_one.end());
+    medians.push_back(of_one[kRounds / 2]);
   }
-  return right[best];
+  return medians;
+}
+
+/// Times of the algorithms, and last of the library's own choice for exactly these rows.
+Result<std::vector<float>> compare(cublasLtHandle_t handle, const ProductKey& key,
+                                   ConstTensorView weight, ConstTensorView x, Scratch& scratch,
+                                   std::vector<cublasLtMatmulAlgo_t> algorithms,
+                                   cudaStream_t stream) {
+  Trial trial(handle, key, scratch, weight, stream);
+  FOVEA_CHECK(trial.describe(placed(scratch.bias)));
+  FOVEA_TRY(const auto own, algorithm_candidates(handle, key, trial.described(), 1));
+  algorithms.push_back(own.front());
+  return times_of(key, x, trial, scratch, algorithms, stream);
+}
+
+}  // namespace
+
+Result<std::optional<TunedProduct>> tune_product(
+    Context& context, cublasLtHandle_t handle, const ProductKey& bucket, std::int64_t rows,
+    ConstTensorView weight, ConstTensorView x,
+    const std::vector<cublasLtMatmulAlgo_t>& candidates) {
+  const cudaStream_t stream = stream_of(context);
+  Scratch scratch;
+  if (const Status room = scratch.allocate(bucket, context.device); !room) {
+    if (room.error().code == ErrorCode::out_of_memory) return std::optional<TunedProduct>();
+    return room.error();
+  }
+  FOVEA_CHECK(fill(bucket, x, placed(scratch.x, bucket.x_alignment), stream));
+  FOVEA_TRY(const std::vector<cublasLtMatmulAlgo_t> right,
+            right_candidates(handle, bucket, scratch, weight, candidates, stream));
+  ProductKey key = bucket;
+  key.rows = rows;
+  FOVEA_TRY(const std::vector<float> times,
+            compare(handle, key, weight, x, scratch, right, stream));
+  const auto best = std::min_element(times.begin(), times.end() - 1);
+  if (*best > kGain * times.back()) return std::optional<TunedProduct>();
+  TunedProduct tuned{right[static_cast<std::size_t>(best - times.begin())], rows, rows};
+  for (std::int64_t* const end : {&tuned.least, &tuned.most}) {
+    key.rows = end == &tuned.most ? bucket.rows : bucket_begin(bucket.rows);
+    if (key.rows == rows) continue;
+    FOVEA_TRY(const std::vector<float> there,
+              compare(handle, key, weight, x, scratch, {tuned.algorithm}, stream));
+    if (there[0] <= there[1]) *end = key.rows;
+  }
+  return std::optional(tuned);
+}
+
+Result<bool> beats_library(Context& context, cublasLtHandle_t handle, const ProductKey& key,
+                           ConstTensorView weight, ConstTensorView x,
+                           const cublasLtMatmulAlgo_t& algorithm) {
+  Scratch scratch;
+  if (const Status room = scratch.allocate(key, context.device); !room) {
+    if (room.error().code == ErrorCode::out_of_memory) return false;
+    return room.error();
+  }
+  FOVEA_TRY(const std::vector<float> times,
+            compare(handle, key, weight, x, scratch, {algorithm}, stream_of(context)));
+  return times[0] <= times[1];
 }
 
 }  // namespace fovea

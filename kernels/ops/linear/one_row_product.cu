@@ -1,9 +1,7 @@
 // Products of one row read each weight once and do little else: the kernel keeps many 16-byte loads
 // in flight, and the row itself in shared memory.
 
-#include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/launch.cuh"
@@ -14,7 +12,7 @@
 namespace fovea {
 namespace {
 
-constexpr int kWarps = 8;
+constexpr int kWarps = 8, kLoads = 8;
 constexpr std::int64_t kMostRowBytes = 48 * 1024;
 
 /// Weights are read once in a step: they need not displace what is read again.
@@ -37,88 +35,55 @@ __device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum) 
   return sum;
 }
 
-/// A warp makes kRows outputs at once, which share the reads of x, with kLoads loads of 16 bytes in
-/// flight for each.
-/// While a block waits for the row, the first `fetchers` of them bring the beginning of the weight
-/// into the cache, `fetched` chunks each.
-struct FetchAhead {
-  int fetchers, fetched;
-};
-
-template <int kRows, int kLoads, class W, class Y>
-__global__ __launch_bounds__(kWarps * 32) void one_row_kernel(const uint4* weight, const uint4* x,
-                                                              const float* bias, Y* y, int chunks,
-                                                              int outputs, bool accumulate,
-                                                              FetchAhead ahead) {
+/// A warp makes one output, with kLoads loads of 16 bytes in flight. Four blocks a multiprocessor
+/// leave enough of the next kernel's ready when a block ends.
+template <class W, class Y>
+__global__ __launch_bounds__(kWarps * 32, 4) void one_row_kernel(const uint4* weight,
+                                                                 const uint4* x, const float* bias,
+                                                                 Y* y, int chunks, int outputs,
+                                                                 bool accumulate) {
   extern __shared__ uint4 row[];
   const int lane = threadIdx.x % 32;
-  const int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRows;
-  const uint4* from[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    from[r] = weight + static_cast<std::int64_t>(min(first + r, outputs - 1)) * chunks;
-  }
+  const int output = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
+  const uint4* const from = weight + static_cast<std::int64_t>(min(output, outputs - 1)) * chunks;
   // The first weights are on their way before the row that they multiply is there.
-  uint4 loaded[kRows][kLoads];
+  uint4 loaded[kLoads];
   const auto load_part = [&](int start) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int l = 0; l < kLoads; ++l) loaded[r][l] = load_once(from[r] + start + l * 32);
-    }
+    for (int l = 0; l < kLoads; ++l) loaded[l] = load_once(from + start + l * 32);
   };
   int i = lane;
   const auto whole = [&] { return i + (kLoads - 1) * 32 < chunks; };
   if (whole()) load_part(i);
-  if (lane == 0 && static_cast<int>(blockIdx.x) < ahead.fetchers) {
-    const int share = ahead.fetched / kWarps;
-    const int part = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
-    fetch_ahead(weight + static_cast<std::int64_t>(part) * share,
-                static_cast<unsigned>(share) * static_cast<unsigned>(sizeof(uint4)));
-  }
   let_next_prepare();
   wait_for_previous();
   for (int c = threadIdx.x; c < chunks; c += kWarps * 32) row[c] = x[c];
   __syncthreads();
-  if (first >= outputs) return;
-  float sums[kRows] = {};
+  if (output >= outputs) return;
+  float sum = 0.0f;
   while (whole()) {
 #pragma unroll
-    for (int l = 0; l < kLoads; ++l) {
-      const uint4 part = row[i + l * 32];
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(loaded[r][l], part, sums[r]);
-    }
+    for (int l = 0; l < kLoads; ++l) sum = dot<W>(loaded[l], row[i + l * 32], sum);
     i += kLoads * 32;
     if (whole()) load_part(i);
   }
-  for (; i < chunks; i += 32) {
-    const uint4 part = row[i];
+  // What is left, fewer than kLoads pieces a lane, is on its way together too.
+  constexpr int kFew = 4;
+  for (; i < chunks; i += kFew * 32) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(load_once(from[r] + i), part, sums[r]);
-  }
+    for (int l = 0; l < kFew; ++l) {
+      if (i + l * 32 < chunks) loaded[l] = load_once(from + i + l * 32);
+    }
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) sums[r] = sum_of_warp(sums[r]);
-  if (lane < kRows && first + lane < outputs) {
-    const int output = first + lane;
-    float sum = lane == 0 ? sums[0] : sums[kRows - 1];
-    if (bias != nullptr) sum += bias[output];
-    if (accumulate) sum += load_float(y[output]);
-    y[output] = store_float<Y>(sum);
+    for (int l = 0; l < kFew; ++l) {
+      if (i + l * 32 < chunks) sum = dot<W>(loaded[l], row[i + l * 32], sum);
+    }
   }
-}
-
-FetchAhead fetch_plan(std::int64_t all_chunks, int blocks, bool few) {
-  static const auto knob = [](const char* name, int otherwise) {
-    const char* text = std::getenv(name);
-    return text != nullptr ? std::atoi(text) : otherwise;
-  };
-  static const int mb_few = knob("FEW_MB", 24), mb_many = knob("MANY_MB", 16), fetchers = knob("FETCHERS", 256);
-  FetchAhead plan{std::min(blocks, fetchers), 0};
-  const std::int64_t wanted = std::min<std::int64_t>(all_chunks, std::int64_t{few ? mb_few : mb_many} << 16);
-  plan.fetched = plan.fetchers > 0 ? static_cast<int>(wanted / plan.fetchers / kWarps * kWarps) : 0;
-  if (plan.fetched == 0) plan.fetchers = 0;
-  return plan;
+  sum = sum_of_warp(sum);
+  if (lane > 0) return;
+  if (bias != nullptr) sum += bias[output];
+  if (accumulate) sum += load_float(y[output]);
+  y[output] = store_float<Y>(sum);
 }
 
 }  // namespace
@@ -131,20 +96,14 @@ Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTens
   if (!aligned || row_bytes > kMostRowBytes || weight.shape[0] > (1 << 30)) return false;
   const auto outputs = static_cast<int>(weight.shape[0]);
   const auto chunks = static_cast<int>(row_bytes / 16);
-  // Two outputs a warp halve the reads of x, but few outputs then leave half of the card idle.
-  const bool few = outputs < 8192;
-  const int per_block = few ? kWarps : 2 * kWarps;
-  const int blocks = (outputs + per_block - 1) / per_block;
-  const FetchAhead ahead = fetch_plan(weight.shape[0] * chunks, blocks, few);
+  const int blocks = (outputs + kWarps - 1) / kWarps;
   FOVEA_CHECK(with_float_type(weight.dtype, [&](auto weight_type) {
     return with_float_type(y.dtype, [&](auto y_type) -> Status {
       using W = typename decltype(weight_type)::type;
       using Y = typename decltype(y_type)::type;
-      return launch_early(
-          context, "one_row_product", few ? one_row_kernel<1, 8, W, Y> : one_row_kernel<2, 4, W, Y>,
-          blocks, kWarps * 32, static_cast<std::size_t>(row_bytes), weight.as<uint4>(),
-          x.as<uint4>(), bias, reinterpret_cast<Y*>(y.data), chunks, outputs, accumulate,
-          ahead);
+      return launch_early(context, "one_row_product", one_row_kernel<W, Y>, blocks, kWarps * 32,
+                          static_cast<std::size_t>(row_bytes), weight.as<uint4>(), x.as<uint4>(),
+                          bias, reinterpret_cast<Y*>(y.data), chunks, outputs, accumulate);
     });
   }));
   return true;

@@ -43,7 +43,16 @@ __global__ __launch_bounds__(kArgThreads) void largest_index_kernel(const float*
   const float* const values = rows + blockIdx.x * stride;
   __shared__ unsigned long long partial[kArgThreads / 32];
   unsigned long long best = 0;
-  for (int i = threadIdx.x; i < count; i += kArgThreads) best = max(best, ordered(values[i], i));
+  constexpr int kAtOnce = 8;  // loads of a thread in flight
+  for (int first = threadIdx.x; first < count; first += kAtOnce * kArgThreads) {
+    float loaded[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) loaded[k] = values[min(first + k * kArgThreads, count - 1)];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      best = max(best, ordered(loaded[k], min(first + k * kArgThreads, count - 1)));
+    }
+  }
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2)
     best = max(best, __shfl_xor_sync(0xffffffffu, best, offset));

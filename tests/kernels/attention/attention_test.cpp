@@ -213,6 +213,25 @@ TEST_P(AttentionTest, decode_row_equals_prefill_row) {
   }
 }
 
+TEST_P(AttentionTest, a_history_read_early_changes_nothing) {
+  for (const std::int32_t group : {1, 4}) {
+    for (const std::int32_t length : {1, 2, 31, 33, 64, 65, 257, 700}) {
+      SCOPED_TRACE(::testing::Message() << group << " heads a kv head, " << length << " keys");
+      Problem problem;
+      problem.kv_heads = 2;
+      problem.heads = 2 * group;
+      problem.head_dim = 64;
+      problem.sequences = {{1, length}, {1, 90}};
+      Solved solved(problem, GetParam(), 12);
+      const Solved::Answer plain = solved.run(1);
+      const Solved::Answer early = solved.run(1, {.history_settled = true});
+      ASSERT_TRUE(plain.status && early.status);
+      EXPECT_TRUE(same_bits(plain.out, early.out));
+      EXPECT_TRUE(same_bits(plain.lse, early.lse));
+    }
+  }
+}
+
 TEST_P(AttentionTest, lse_may_be_left_out) {
   Problem problem;
   problem.sequences = {{1, 40}, {33, 40}};

@@ -25,12 +25,13 @@ AlgorithmTable example() {
                  .y = DType::f32,
                  .accumulate = true,
                  .bias = false};
-  table.products[key] = {1, 0xfedcba9876543210, 0, ~std::uint64_t{0}, 5, 6, 7, 8};
+  table.products[key] = {AlgorithmWords{1, 0xfedcba9876543210, 0, ~std::uint64_t{0}, 5, 6, 7, 8},
+                         577, 600};
   key.rows = 1;
   key.bias = true;
   key.x = key.y = DType::f16;
   key.x_alignment = 2;
-  table.products[key] = {};
+  table.products[key] = {std::nullopt, 1, 1};
   return table;
 }
 
@@ -48,6 +49,12 @@ TEST(bucket_end, token_counts_share_buckets_of_64_above_one_row) {
   for (const std::int64_t rows : {65, 128}) EXPECT_EQ(bucket_end(rows), 128);
   EXPECT_EQ(bucket_end(577), 640);
   EXPECT_EQ(bucket_end(18064), 18112);
+  for (const std::int64_t end : {1, 64, 128, 640}) {
+    EXPECT_EQ(bucket_end(bucket_begin(end)), end);
+    if (end > 1) {
+      EXPECT_NE(bucket_end(bucket_begin(end) - 1), end);
+    }
+  }
 }
 
 TEST(AlgorithmTable, what_was_written_is_read_back_bit_by_bit) {
@@ -82,10 +89,15 @@ TEST(AlgorithmTable, every_broken_field_is_named_with_its_byte) {
                {"\"bias\":false", "\"bias\":null", "products[1].bias"},
                {"\"x_alignment\":2,", "\"x_alignment\":3,", "products[0].x_alignment"},
                {"\"x_alignment\":2,", "\"x_alignment\":512,", "products[0].x_alignment"},
-               {"\"algorithm\":\"0", "\"algorithm\":\"", "products[0].algorithm"},
-               {"\"algorithm\":\"0", "\"algorithm\":\"g", "products[0].algorithm"},
-               {"\"algorithm\":\"0", "\"algorithm\":\"-", "products[0].algorithm"},
-               {"\"algorithm\":\"0", "\"algorithm\":\"00", "products[0].algorithm"},
+               {"\"algorithm\":\"0", "\"algorithm\":\"", "products[1].algorithm"},
+               {"\"algorithm\":\"0", "\"algorithm\":\"g", "products[1].algorithm"},
+               {"\"algorithm\":\"0", "\"algorithm\":\"-", "products[1].algorithm"},
+               {"\"algorithm\":\"0", "\"algorithm\":\"00", "products[1].algorithm"},
+               {"\"algorithm\":\"library\"", "\"algorithm\":\"\"", "products[0].algorithm"},
+               {"\"least\":577", "\"least\":576", "products[1].least"},
+               {"\"least\":577", "\"least\":641", "products[1].least"},
+               {"\"most\":600", "\"most\":576", "products[1].most"},
+               {"\"most\":600", "\"most\":641", "products[1].most"},
                {"\"bias\":false", "\"bias\":false,\"more\":1", "products[1]"}};
   for (const auto& one : cases) {
     const auto read = parse_algorithm_table(with(one.piece, one.other));
@@ -124,7 +136,7 @@ TEST(AlgorithmTable, more_products_than_allowed_are_refused) {
   while (table.products.size() <= AlgorithmTable::kMaxProducts) {
     ++key.outputs;
     ++key.y_stride;
-    table.products[key] = {};
+    table.products[key] = {std::nullopt, 1, 1};
   }
   EXPECT_FALSE(parse_algorithm_table(algorithm_table_text(table)));
   table.products.erase(table.products.begin());

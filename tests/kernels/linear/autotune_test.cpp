@@ -108,7 +108,11 @@ TEST_P(AutotuneTest, a_bucket_is_timed_once_and_kept_for_all_its_token_counts) {
   const auto table = parse_algorithm_table(*text);
   ASSERT_TRUE(table) << table.error().to_string();
   std::vector<std::int64_t> rows;
-  for (const auto& [key, words] : table->products) rows.push_back(key.rows);
+  for (const auto& [key, kept] : table->products) {
+    rows.push_back(key.rows);
+    EXPECT_EQ(bucket_end(kept.least), key.rows);
+    EXPECT_EQ(bucket_end(kept.most), key.rows);
+  }
   EXPECT_EQ(rows, (std::vector<std::int64_t>{64, 128}));
 }
 
@@ -133,7 +137,9 @@ TEST_P(AutotuneTest, an_algorithm_the_library_does_not_offer_is_an_error_until_t
   const std::string path = table_in(folder_ / "tuned");
   auto table = parse_algorithm_table(*read_file(path, AlgorithmTable::kMaxBytes));
   ASSERT_TRUE(table);
-  for (auto& [key, words] : table->products) words.fill(0xfedcba9876543210);
+  for (auto& [key, kept] : table->products) {
+    kept.words.emplace().fill(0xfedcba9876543210);
+  }
   const std::string damaged =
       folder_ / ("damaged/" + std::filesystem::path(path).filename().string());
   ASSERT_TRUE(write_algorithm_table(damaged, *table));
