@@ -1,5 +1,5 @@
 #pragma once
-// Choices whose number depends on the scores themselves (ZipVL): counts stay where the context
+// Choices whose number depends on the scores themselves (ZipVL, AS-ViT): counts stay where the context
 // computes, as i32 [1].
 
 #include <cstdint>
@@ -25,5 +25,10 @@ Status listed_among_best(Context& context, ConstTensorView scores, ConstTensorVi
 /// by top_k_indices(); the rest is -1. *count is first brought down to `most`.
 Status best_indices(Context& context, ConstTensorView scores, std::int64_t most, TensorView count,
                     TensorView indices);
+
+/// The first *count of `indices` (i32 [n]) become those of the scores (f32 [n]) above `threshold`,
+/// ascending; the rest is -1.
+Status indices_above(Context& context, ConstTensorView scores, float threshold, TensorView count,
+                     TensorView indices);
 
 }  // namespace fovea

@@ -103,4 +103,22 @@ Status best_indices(Context& context, ConstTensorView scores, std::int64_t most,
   return {};
 }
 
+Status indices_above(Context& context, ConstTensorView scores, float threshold, TensorView count,
+                     TensorView indices) {
+  FOVEA_CHECK(check_f32_rank(context, "indices_above scores", scores, 1));
+  FOVEA_CHECK(check_numbers(context, "indices_above count", count, 1));
+  FOVEA_CHECK(check_numbers(context, "indices_above indices", indices, scores.shape[0]));
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return indices_above_cuda(context, scores, threshold, count, indices);
+#endif
+  auto* const found = indices.as<std::int32_t>();
+  std::int32_t& number = *count.as<std::int32_t>();
+  number = 0;
+  for (std::int64_t i = 0; i < scores.shape[0]; ++i) {
+    if (scores.as<float>()[i] > threshold) found[number++] = static_cast<std::int32_t>(i);
+  }
+  std::fill(found + number, found + scores.shape[0], -1);
+  return {};
+}
+
 }  // namespace fovea

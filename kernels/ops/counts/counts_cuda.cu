@@ -101,19 +101,15 @@ __global__ void __launch_bounds__(kThreads)
   *found = here;
 }
 
-/// One block: those of low rank close up.
-__global__ void __launch_bounds__(kThreads)
-    close_up_kernel(const std::int32_t* ranks, int count, int most, std::int32_t* limit,
-                    std::int32_t* indices) {
-  __shared__ int counted[kWarps];
+/// One block: the indices that `chosen` tells close up, -1 behind them. Returns their number.
+template <class Chosen>
+__device__ int close_up(Chosen chosen, int count, std::int32_t* indices, int* counted) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  int wanted = *limit;
-  wanted = wanted < 0 ? 0 : wanted > most ? most : wanted;
   int written = 0;
   for (int first = 0; first < count; first += kThreads) {
     const int i = first + threadIdx.x;
-    const bool chosen = i < count && ranks[i] < wanted;
-    const unsigned votes = __ballot_sync(0xFFFFFFFFu, chosen);
+    const bool here = i < count && chosen(i);
+    const unsigned votes = __ballot_sync(0xFFFFFFFFu, here);
     if (lane == 0) counted[warp] = __popc(votes);
     __syncthreads();
     int place = written + __popc(votes & ((1u << lane) - 1));
@@ -121,11 +117,33 @@ __global__ void __launch_bounds__(kThreads)
       if (w < warp) place += counted[w];
       written += counted[w];
     }
-    if (chosen) indices[place] = i;
+    if (here) indices[place] = i;
     __syncthreads();
   }
   for (int i = written + threadIdx.x; i < count; i += kThreads) indices[i] = -1;
+  return written;
+}
+
+/// One block.
+__global__ void __launch_bounds__(kThreads)
+    low_ranks_kernel(const std::int32_t* ranks, int count, int most, std::int32_t* limit,
+                     std::int32_t* indices) {
+  __shared__ int counted[kWarps];
+  int wanted = *limit;
+  wanted = wanted < 0 ? 0 : wanted > most ? most : wanted;
+  close_up([=](int i) { return ranks[i] < wanted; }, count, indices, counted);
+  __syncthreads();
   if (threadIdx.x == 0) *limit = wanted;
+}
+
+/// One block.
+__global__ void __launch_bounds__(kThreads)
+    above_kernel(const float* scores, int count, float threshold, std::int32_t* found,
+                 std::int32_t* indices) {
+  __shared__ int counted[kWarps];
+  const int number =
+      close_up([=](int i) { return scores[i] > threshold; }, count, indices, counted);
+  if (threadIdx.x == 0) *found = number;
 }
 
 Result<const std::int32_t*> ranked(Context& context, ConstTensorView scores) {
@@ -183,10 +201,19 @@ Status best_indices_cuda(Context& context, ConstTensorView scores, std::int64_t 
                          TensorView count, TensorView indices) {
   const Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const std::int32_t* const ranks, ranked(context, scores));
-  close_up_kernel<<<1, kThreads, 0, stream_of(context)>>>(
+  low_ranks_kernel<<<1, kThreads, 0, stream_of(context)>>>(
       ranks, static_cast<int>(scores.shape[0]), static_cast<int>(most), count.as<std::int32_t>(),
       indices.as<std::int32_t>());
   FOVEA_LAUNCH_CHECK("best indices");
+  return {};
+}
+
+Status indices_above_cuda(Context& context, ConstTensorView scores, float threshold,
+                          TensorView count, TensorView indices) {
+  above_kernel<<<1, kThreads, 0, stream_of(context)>>>(
+      scores.as<float>(), static_cast<int>(scores.shape[0]), threshold, count.as<std::int32_t>(),
+      indices.as<std::int32_t>());
+  FOVEA_LAUNCH_CHECK("indices above");
   return {};
 }
 

@@ -11,5 +11,7 @@ Status listed_among_best_cuda(Context& context, ConstTensorView scores, ConstTen
                               std::span<const std::int32_t> listed, TensorView found);
 Status best_indices_cuda(Context& context, ConstTensorView scores, std::int64_t most,
                          TensorView count, TensorView indices);
+Status indices_above_cuda(Context& context, ConstTensorView scores, float threshold,
+                          TensorView count, TensorView indices);
 
 }  // namespace fovea

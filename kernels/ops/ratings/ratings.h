@@ -1,5 +1,6 @@
 #pragma once
-// Ratings of visual tokens by the words of a prompt (SparseVLM, FitPrune), made of attention tiles.
+// Ratings of visual tokens by the words of a prompt (SparseVLM, FitPrune) and by a class token
+// (AS-ViT), made of attention tiles.
 
 #include <cstdint>
 #include <span>
@@ -33,5 +34,15 @@ Status row_sums(Context& context, ConstTensorView x, TensorView sums);
 /// mean[c] = sum over the k rows named, in order, of x[row, c] / k. x: f32 [., n]; rows: i32 [k], k
 /// >= 1, where the context computes (on a GPU nobody checks them); mean: f32 [n].
 Status mean_of_rows(Context& context, ConstTensorView x, ConstTensorView rows, TensorView mean);
+
+/// scores[i] = sum over heads of class_rows[h, i] * r[h, i], with r[h, i] = norms[h, i] / (sum over
+/// heads of norms[h, i] + 1e-8), in double, rounded once: each patch asks the heads that write most
+/// into it. class_rows and norms: f32 [heads, n]; scores: f32 [n].
+Status scores_by_head_norms(Context& context, ConstTensorView class_rows, ConstTensorView norms,
+                            TensorView scores);
+
+/// state[i] = old * state[i] + fresh * scores[i], each product and the sum rounded; both f32 [n].
+Status blend_scores(Context& context, TensorView state, float old, ConstTensorView scores,
+                    float fresh);
 
 }  // namespace fovea

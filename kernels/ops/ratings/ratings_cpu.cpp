@@ -14,6 +14,8 @@
 namespace fovea {
 namespace {
 
+constexpr double kNormEpsilon = 1e-8;
+
 Status check_numbers(const Context& context, const char* field, ConstTensorView view) {
   if (view.dtype == DType::i32 && view.shape.rank() == 1 && view.device == context.device) {
     return {};
@@ -161,6 +163,43 @@ Status mean_of_rows(Context& context, ConstTensorView x, ConstTensorView rows, T
     }
     const float* values = x.row<float>(row);
     for (std::int64_t c = 0; c < mean.shape[0]; ++c) out[c] += values[c] / static_cast<float>(count);
+  }
+  return {};
+}
+
+Status scores_by_head_norms(Context& context, ConstTensorView class_rows, ConstTensorView norms,
+                            TensorView scores) {
+  FOVEA_CHECK(check_f32_rank(context, "scores_by_head_norms class_rows", class_rows, 2));
+  FOVEA_CHECK(check_f32_shape(context, "scores_by_head_norms norms", norms, class_rows.shape));
+  const std::int64_t heads = class_rows.rows(), count = class_rows.shape[1];
+  FOVEA_CHECK(check_f32_shape(context, "scores_by_head_norms scores", scores, {count}));
+  if (count == 0) return {};
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return scores_by_head_norms_cuda(context, class_rows, norms, scores);
+#endif
+  for (std::int64_t i = 0; i < count; ++i) {
+    double total = kNormEpsilon, weighted = 0;
+    for (std::int64_t head = 0; head < heads; ++head) {
+      const double norm = norms.row<float>(head)[i];
+      total += norm;
+      weighted += norm * class_rows.row<float>(head)[i];
+    }
+    scores.as<float>()[i] = static_cast<float>(weighted / total);
+  }
+  return {};
+}
+
+Status blend_scores(Context& context, TensorView state, float old, ConstTensorView scores,
+                    float fresh) {
+  FOVEA_CHECK(check_f32_rank(context, "blend_scores state", state, 1));
+  FOVEA_CHECK(check_f32_shape(context, "blend_scores scores", scores, state.shape));
+  if (state.shape[0] == 0) return {};
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return blend_scores_cuda(context, state, old, scores, fresh);
+#endif
+  for (std::int64_t i = 0; i < state.shape[0]; ++i) {
+    float& value = state.as<float>()[i];
+    value = old * value + fresh * scores.as<float>()[i];
   }
   return {};
 }

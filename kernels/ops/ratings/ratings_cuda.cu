@@ -142,7 +142,46 @@ __global__ void __launch_bounds__(kThreads)
   mean[column] = sum;
 }
 
+__global__ void __launch_bounds__(kThreads)
+    head_norms_kernel(const float* class_rows, std::int64_t class_stride, const float* norms,
+                      std::int64_t norms_stride, int heads, int count, float* scores) {
+  const int i = blockIdx.x * kThreads + threadIdx.x;
+  if (i >= count) return;
+  double total = 1e-8, weighted = 0.0;
+  for (int head = 0; head < heads; ++head) {
+    const double norm = norms[head * norms_stride + i];
+    total += norm;
+    weighted += norm * class_rows[head * class_stride + i];
+  }
+  scores[i] = static_cast<float>(weighted / total);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    blend_kernel(float* state, float old, const float* scores, float fresh, int count) {
+  const int i = blockIdx.x * kThreads + threadIdx.x;
+  if (i < count) state[i] = __fadd_rn(__fmul_rn(old, state[i]), __fmul_rn(fresh, scores[i]));
+}
+
 }  // namespace
+
+Status scores_by_head_norms_cuda(Context& context, ConstTensorView class_rows,
+                                 ConstTensorView norms, TensorView scores) {
+  const auto count = static_cast<int>(scores.shape[0]);
+  head_norms_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+      class_rows.as<float>(), class_rows.row_stride, norms.as<float>(), norms.row_stride,
+      static_cast<int>(class_rows.rows()), count, scores.as<float>());
+  FOVEA_LAUNCH_CHECK("scores by head norms");
+  return {};
+}
+
+Status blend_scores_cuda(Context& context, TensorView state, float old, ConstTensorView scores,
+                         float fresh) {
+  const auto count = static_cast<int>(state.shape[0]);
+  blend_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+      state.as<float>(), old, scores.as<float>(), fresh, count);
+  FOVEA_LAUNCH_CHECK("blend scores");
+  return {};
+}
 
 Status multiply_scores_cuda(Context& context, TensorView a, ConstTensorView b) {
   const auto count = static_cast<int>(a.shape[0]);

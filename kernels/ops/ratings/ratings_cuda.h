@@ -15,5 +15,9 @@ Status rate_by_distance_cuda(Context& context, ConstTensorView tile, ConstTensor
 Status row_sums_cuda(Context& context, ConstTensorView x, TensorView sums);
 Status mean_of_rows_cuda(Context& context, ConstTensorView x, ConstTensorView rows,
                          TensorView mean);
+Status scores_by_head_norms_cuda(Context& context, ConstTensorView class_rows,
+                                 ConstTensorView norms, TensorView scores);
+Status blend_scores_cuda(Context& context, TensorView state, float old, ConstTensorView scores,
+                         float fresh);
 
 }  // namespace fovea

@@ -94,6 +94,25 @@ TEST_P(CountsTest, scores_are_divided_one_by_one) {
   EXPECT_EQ(there.fetch(), expected);
 }
 
+TEST_P(CountsTest, what_lies_above_a_threshold_is_found_and_counted) {
+  Context context = test_context(GetParam().device);
+  std::vector<float> scores = Random(11).normals(577);
+  scores[5] = std::numeric_limits<float>::quiet_NaN();
+  Scores there(context, scores);
+  for (const float threshold : {-9.0f, 0.25f, scores[7], 9.0f}) {
+    std::vector<std::int32_t> expected;
+    for (std::size_t i = 0; i < scores.size(); ++i) {
+      if (scores[i] > threshold) expected.push_back(static_cast<std::int32_t>(i));
+    }
+    const auto number = static_cast<std::int32_t>(expected.size());
+    expected.resize(scores.size(), -1);
+    Numbers count(context, {-1}), indices(context, std::vector<std::int32_t>(scores.size(), 7));
+    ASSERT_TRUE(indices_above(context, there.view(), threshold, count.view(), indices.view()));
+    EXPECT_EQ(count.fetch().front(), number);
+    EXPECT_EQ(indices.fetch(), expected) << threshold;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, CountsTest,
                          ::testing::Values(DeviceCase{"cpu", DeviceKind::cpu, DType::f32, 0},
                                            DeviceCase{"cuda", DeviceKind::cuda, DType::f32, 0}),

@@ -134,6 +134,36 @@ TEST_P(RatingsTest, scores_multiply_and_numbers_shift_in_place) {
   EXPECT_EQ(numbers.fetch(), (std::vector<std::int32_t>{580, 576, 585}));
 }
 
+TEST_P(RatingsTest, heads_that_write_most_into_a_patch_weigh_most) {
+  Context context = test_context(GetParam().device);
+  constexpr std::int64_t kHeads = 6, kPatches = 333;
+  Random random(14);
+  std::vector<float> rows(kHeads * kPatches), norms(kHeads * kPatches), expected;
+  for (float& value : rows) value = random.uniform(0, 1);
+  for (float& value : norms) value = random.uniform(0, 3);
+  for (std::size_t i = 0; i < kPatches; ++i) {
+    double total = 1e-8, weighted = 0;
+    for (std::size_t h = 0; h < kHeads; ++h) {
+      total += norms[h * kPatches + i];
+      weighted += static_cast<double>(norms[h * kPatches + i]) * rows[h * kPatches + i];
+    }
+    expected.push_back(static_cast<float>(weighted / total));
+  }
+  Scores rows_there(context, rows), norms_there(context, norms),
+      scores(context, std::vector<float>(kPatches, -1.0f));
+  ASSERT_TRUE(scores_by_head_norms(context, rows_there.matrix(kHeads), norms_there.matrix(kHeads),
+                                   scores.view()));
+  EXPECT_EQ(scores.fetch(), expected);
+
+  Scores state(context, norms), fresh(context, rows);
+  ASSERT_TRUE(blend_scores(context, state.view(), .99f, fresh.view(), .01f));
+  for (std::size_t i = 0; i < norms.size(); ++i) {
+    volatile float old = .99f * norms[i], added = .01f * rows[i];
+    norms[i] = old + added;
+  }
+  EXPECT_EQ(state.fetch(), norms);
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, RatingsTest,
                          ::testing::Values(DeviceCase{"cpu", DeviceKind::cpu, DType::f32, 0},
                                            DeviceCase{"cuda", DeviceKind::cuda, DType::f32, 0}),
