@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/copy.h"
 #include "kernels/ops/cut/cut.h"
 #include "kernels/ops/reduce/reduce.h"
 
@@ -19,11 +20,20 @@ Result<std::int64_t> FactorAdjustment::adjust(int stage_index, const StageInput&
   return found.allowed;
 }
 
-bool ScoringPolicy::selects_on_device(const SequenceLayout& layout) const {
-  return scores_on_device(layout) &&
-         std::all_of(adjustments_.begin(), adjustments_.end(),
-                     [](const auto& adjustment) { return adjustment->by_factors() != nullptr; });
+namespace {
+
+/// Lets an adjustment that looks at scores do so on the host.
+Result<std::int64_t> adjust_there(Context& context, const ScoreAdjustment& adjustment,
+                                  int stage_index, const StageInput& input, TensorView scores) {
+  std::vector<float> values(static_cast<std::size_t>(scores.shape[0]));
+  const TensorView here(reinterpret_cast<std::byte*>(values.data()), DType::f32, scores.shape);
+  FOVEA_CHECK(copy(context, scores, here));
+  FOVEA_TRY(const std::int64_t allowed, adjustment.adjust(stage_index, input, values));
+  FOVEA_CHECK(copy(context, here, scores));
+  return allowed;
 }
+
+}  // namespace
 
 Result<PruningPlan> ScoringPolicy::plan(const SequenceLayout& layout, const ModelShape& shape) {
   plan_ = {};
@@ -40,14 +50,17 @@ Status ScoringPolicy::select(Context& context, int stage_index, StageInput& inpu
   FOVEA_TRY(const TensorView scores, score(context, stage_index, input));
   std::int64_t keep = std::min(stage.keep, present);
   for (const auto& adjustment : adjustments_) {
-    if (context.on_cuda()) {
-      FOVEA_TRY(const auto found, adjustment->by_factors()->factors(stage_index, input));
+    std::int64_t allowed = present;
+    if (!context.on_cuda()) {
+      const std::span<float> values(scores.as<float>(), static_cast<std::size_t>(present));
+      FOVEA_TRY(allowed, adjustment->adjust(stage_index, input, values));
+    } else if (const FactorAdjustment* by_factors = adjustment->by_factors()) {
+      FOVEA_TRY(const auto found, by_factors->factors(stage_index, input));
       if (!found.factors.empty()) FOVEA_CHECK(scale_scores(context, scores, found.factors));
-      keep = std::min(keep, found.allowed);
-      continue;
+      allowed = found.allowed;
+    } else {
+      FOVEA_TRY(allowed, adjust_there(context, *adjustment, stage_index, input, scores));
     }
-    const std::span<float> values(scores.as<float>(), static_cast<std::size_t>(present));
-    FOVEA_TRY(const std::int64_t allowed, adjustment->adjust(stage_index, input, values));
     keep = std::min(keep, allowed);
   }
   return cut(context, stage_index, input, scores, keep, selection);

@@ -18,7 +18,7 @@ class ScoreAdjustment {
   virtual Result<std::int64_t> adjust(int stage_index, const StageInput& input,
                                       std::span<float> scores) const = 0;
   /// The same adjustment where it does not depend on the scores, so that they may stay on a GPU;
-  /// null: it does.
+  /// null: it does, and adjust() gets them on the host.
   virtual const class FactorAdjustment* by_factors() const { return nullptr; }
 };
 
@@ -39,7 +39,8 @@ class FactorAdjustment : public ScoreAdjustment {
 class ScoringPolicy : public Policy {
  public:
   bool takes_adjustments() const override { return true; }
-  bool selects_on_device(const SequenceLayout& layout) const final;
+  /// score() and cut() are written with kernels/ operations, wherever the context computes.
+  bool selects_on_device(const SequenceLayout&) const override { return true; }
   /// Remembers the plan: select() needs its counts. A prompt without pictures has no stages.
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) final;
   /// score(), then the adjustments in the order they were added, then cut() to the stage's `keep`
@@ -58,9 +59,6 @@ class ScoringPolicy : public Policy {
   /// default keeps the `keep` best.
   virtual Status cut(Context& context, int stage_index, StageInput& input, ConstTensorView scores,
                      std::int64_t keep, Selection& selection);
-
-  /// True when score() and cut() take a GPU's context: they then read no score on the host.
-  virtual bool scores_on_device(const SequenceLayout&) const { return false; }
 
   const PruningPlan& current_plan() const { return plan_; }
 

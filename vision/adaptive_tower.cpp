@@ -39,7 +39,7 @@ Result<TowerTokens> AdaptivePruner::run(Context& context, const VitEncoder& towe
   const auto first_patch = static_cast<std::int32_t>(config.prefix_tokens());
   VitPruneReducer reducer(settings_, config);
   Workspace::Scope scope(context.workspace);
-  {
+  if (settings_.rule == VitKeepRule::random) {  // the only one that asks whose picture it is
     Workspace::Scope host_scope(context.host().workspace);
     FOVEA_TRY(const ConstTensorView here, to_host(context, pixels));
     reducer.name_pictures({hash_pixels(here)});
@@ -52,7 +52,8 @@ Result<TowerTokens> AdaptivePruner::run(Context& context, const VitEncoder& towe
   FOVEA_TRY(const VitRows rows, tower.forward_batch(context, batch, hidden, {.reducer = &reducer}));
   TowerTokens left;
   left.rows = rows.tokens;
-  FOVEA_TRY(left.hidden, Tensor::allocate(Shape{rows.count(), config.hidden_size}, DType::f32));
+  FOVEA_TRY(left.hidden, Tensor::allocate(Shape{rows.count(), config.hidden_size},
+                                             DType::f32, context.device));
   FOVEA_CHECK(convert(context, hidden.slice(0, rows.count()), left.hidden.view()));
   left.stages = reducer.records().front().stages;
   for (StageRecord& stage : left.stages) {  // patches by raster index become rows of the tower

@@ -5,43 +5,42 @@
 #include <utility>
 
 #include "kernels/ops/attention/attention.h"
+#include "kernels/ops/ratings/ratings.h"
 #include "kernels/ops/reduce/reduce.h"
 
 namespace fovea {
 
-Result<std::vector<float>> vit_token_scores(Context& context, const VitBlockView& block,
-                                            std::int64_t picture, std::int64_t prefix_tokens) {
-  const Workspace::Scope scope(context.workspace);
+Result<TensorView> vit_token_scores(Context& context, const VitBlockView& block,
+                                    std::int64_t picture, std::int64_t prefix_tokens) {
   const VitPictureView view = picture_view(block, picture);
   const std::int64_t heads = view.query.shape[1];
   const std::int64_t patches = view.query.shape[0] - prefix_tokens;
-  std::vector<float> scores(static_cast<std::size_t>(patches));
+  FOVEA_TRY(const TensorView scores, context.workspace.take({patches}, DType::f32));
   if (patches == 0) return scores;
+  const Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView class_rows, context.workspace.take({heads, patches}, DType::f32));
   FOVEA_TRY(const TensorView norms, context.workspace.take({heads, patches}, DType::f32));
   FOVEA_CHECK(channel_norms(context, view.gathered.slice(prefix_tokens, patches), norms));
 
   std::vector<std::int32_t> columns(static_cast<std::size_t>(patches));
   std::iota(columns.begin(), columns.end(), static_cast<std::int32_t>(prefix_tokens));
-  const auto length = static_cast<std::int32_t>(view.key.shape[0]);
-  const std::byte* page = view.key.data;
   ScoreArgs args;
   args.query = view.query.slice(0, 1);
   args.lse = ConstTensorView(view.lse.data, DType::f32, {heads, 1}, view.lse.device);
   args.lse.row_stride = view.lse.row_stride;
-  args.kv = key_view(view.key, &page, &length);
+  FOVEA_TRY(args.kv, key_view(context, view.key));
   args.scale = block.scale;
   args.columns = columns;
   args.rows = Reduction::sum;  // of the one row: leaves [heads, patches]
   args.out = class_rows;
   FOVEA_CHECK(attention_scores(context, args));
-  FOVEA_CHECK(adaptive_vit_scores(class_rows, norms, scores));
+  FOVEA_CHECK(scores_by_head_norms(context, class_rows, norms, scores));
   return scores;
 }
 
 // ---- Reducer -----------------------------------------------------------------------------------
 
-Status VitPruneReducer::before_block(Context&, int layer, const VitRows& rows,
+Status VitPruneReducer::before_block(Context& context, int layer, const VitRows& rows,
                                      std::vector<std::int32_t>& keep) {
   const auto pictures = static_cast<std::size_t>(rows.pictures());
   if (layer == 0) {
@@ -55,7 +54,9 @@ Status VitPruneReducer::before_block(Context&, int layer, const VitRows& rows,
   }
   const int cut = pruning_->cut_before(layer);
   std::vector<std::vector<std::int32_t>> survivors;
-  if (cut >= 0) survivors = pruning_->cut(cut);
+  if (cut >= 0) {
+    FOVEA_TRY(survivors, pruning_->cut(context, cut));
+  }
   for (std::size_t p = 0; p < pictures; ++p) {
     const std::int32_t first = rows.offsets[p];
     std::int64_t entering = rows.count(static_cast<std::int64_t>(p));
@@ -82,8 +83,9 @@ bool VitPruneReducer::watches(int layer) const {
 
 Status VitPruneReducer::after_block(Context& context, const VitBlockView& block) {
   for (std::int64_t picture = 0; picture < block.rows->pictures(); ++picture) {
-    FOVEA_TRY(const std::vector<float> scores, vit_token_scores(context, block, picture, prefix_));
-    pruning_->add_scores(picture, scores);
+    const Workspace::Scope scope(context.workspace);
+    FOVEA_TRY(const TensorView scores, vit_token_scores(context, block, picture, prefix_));
+    FOVEA_CHECK(pruning_->add_scores(context, picture, scores));
   }
   return {};
 }

@@ -18,9 +18,10 @@ namespace fovea {
 
 /// A block's scores of one picture's patches (the tokens behind the special ones), from query, key
 /// and lse of the class token's row alone and the lengths of what attention gathered: work and
-/// memory linear in the tokens. Errors: those of attention_scores().
-Result<std::vector<float>> vit_token_scores(Context& context, const VitBlockView& block,
-                                            std::int64_t picture, std::int64_t prefix_tokens);
+/// memory linear in the tokens. f32 [patches] in the context's workspace. Errors: those of
+/// attention_scores().
+Result<TensorView> vit_token_scores(Context& context, const VitBlockView& block,
+                                    std::int64_t picture, std::int64_t prefix_tokens);
 
 /// What pruning did to one picture.
 struct VitPruneRecord {
@@ -48,7 +49,9 @@ class VitPruneReducer : public VitReducer {
   Status after_block(Context& context, const VitBlockView& block) override;
 
   /// What the next cut of the running pass would compare: scores of a picture's patches present.
-  std::span<const float> state(std::int64_t picture) const { return pruning_->state(picture); }
+  Result<std::vector<float>> state(Context& context, std::int64_t picture) const {
+    return pruning_->state(context, picture);
+  }
   /// Of the pass that has just run, by picture.
   const std::vector<VitPruneRecord>& records() const { return records_; }
 

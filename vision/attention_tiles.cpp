@@ -18,8 +18,7 @@ Status visit_attention(Context& context, ConstTensorView query, ConstTensorView 
             context.workspace.take({heads * std::min(kTileRows, rows) * tokens}, DType::f32));
   std::vector<std::int32_t> columns(static_cast<std::size_t>(tokens));
   std::iota(columns.begin(), columns.end(), 0);
-  const auto length = static_cast<std::int32_t>(tokens);
-  const std::byte* page = key.data;
+  FOVEA_TRY(const KvView keys, key_view(context, key));
   for (std::int64_t first = 0; first < rows; first += kTileRows) {
     if (context.cancelled()) {
       return make_error(ErrorCode::cancelled, "stopped while reading attention");
@@ -30,7 +29,7 @@ Status visit_attention(Context& context, ConstTensorView query, ConstTensorView 
     args.lse = ConstTensorView(lse.data + static_cast<std::size_t>(first) * sizeof(float),
                                DType::f32, {heads, count}, lse.device);
     args.lse.row_stride = lse.row_stride;
-    args.kv = key_view(key, &page, &length);
+    args.kv = keys;
     args.scale = scale;
     args.columns = columns;
     args.out = TensorView(room.data, DType::f32, {heads, count, tokens}, room.device);

@@ -1,12 +1,13 @@
 #include "vision/tome_merger.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <utility>
 
 #include "kernels/copy.h"
+#include "kernels/ops/alike/alike.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/similarity/similarity.h"
 
 namespace fovea {
 
@@ -17,16 +18,22 @@ Result<ToMeMerger> ToMeMerger::create(const ToMeSettings& settings, const VitEnc
   return ToMeMerger(std::move(merges), settings.proportional, config);
 }
 
-Status ToMeMerger::start(std::int64_t pictures) {
+Status ToMeMerger::start(Context& context, std::int64_t pictures) {
   const auto tokens = static_cast<std::size_t>(config_.tokens());
-  Picture whole;
-  whole.sizes.assign(tokens, 1.0f);
-  whole.bias.assign(tokens, 0.0f);
-  for (std::size_t row = 0; row < tokens; ++row) {
-    whole.members.push_back({static_cast<std::int32_t>(row)});
+  const std::vector<float> ones(tokens, 1.0f);
+  const ConstTensorView whole(reinterpret_cast<const std::byte*>(ones.data()), DType::f32,
+                              {config_.tokens()});
+  pictures_.clear();
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    Picture& picture = pictures_.emplace_back();
+    FOVEA_TRY(picture.sizes, Tensor::allocate(whole.shape, DType::f32, context.device));
+    FOVEA_CHECK(copy(context, whole, picture.sizes.view()));
+    for (std::size_t row = 0; row < tokens; ++row) {
+      picture.members.push_back({static_cast<std::int32_t>(row)});
+    }
   }
-  pictures_.assign(static_cast<std::size_t>(pictures), whole);
   records_.assign(pictures_.size(), {});
+  merged_.clear();
   bias_.clear();
   return {};
 }
@@ -35,81 +42,89 @@ std::span<const float* const> ToMeMerger::key_bias() {
   return bias_;
 }
 
-namespace {
-
-/// Keys of one picture averaged over heads: [tokens, channels].
-Result<TensorView> mean_keys(Context& context, ConstTensorView key) {
-  const std::int64_t tokens = key.rows(), heads = key.shape[1], channels = key.shape[2];
-  FOVEA_TRY(const TensorView mean, context.workspace.take({tokens, channels}, DType::f32));
-  for (std::int64_t token = 0; token < tokens; ++token) {
-    const float* from = key.row<float>(token);
-    float* to = mean.row<float>(token);
-    for (std::int64_t c = 0; c < channels; ++c) {
-      float sum = 0;
-      for (std::int64_t head = 0; head < heads; ++head) sum += from[head * channels + c];
-      to[c] = sum / static_cast<float>(heads);
-    }
-  }
-  return mean;
+Status ToMeMerger::merge(Context& context, const VitBlockView& block, std::size_t picture,
+                         ConstTensorView hidden, TensorView left) {
+  Picture& state = pictures_[picture];
+  const ConstTensorView key = picture_view(block, static_cast<std::int64_t>(picture)).key;
+  const std::int64_t present = hidden.rows(), stay = left.rows();
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView keys, context.workspace.take({present, key.shape[2]}, DType::f32));
+  FOVEA_CHECK(head_means(context, key, keys));
+  Picture next;
+  FOVEA_TRY(next.sizes, Tensor::allocate({stay}, DType::f32, context.device));
+  FOVEA_TRY(next.bias, Tensor::allocate({stay}, DType::f32, context.device));
+  AlikeTokens tokens;
+  FOVEA_TRY(tokens.groups.offsets, context.workspace.take({stay + 1}, DType::i32));
+  FOVEA_TRY(tokens.groups.members, context.workspace.take({present}, DType::i32));
+  FOVEA_TRY(tokens.weights, context.workspace.take({present}, DType::f32));
+  tokens.sizes = next.sizes.view();
+  tokens.bias = next.bias.view();
+  FOVEA_CHECK(merge_alike(context, keys, std::as_const(state.sizes).view(),
+                          config_.prefix_tokens(), tokens));
+  FOVEA_CHECK(merge_rows(context, hidden, ConstTensorView(tokens.groups.offsets),
+                         ConstTensorView(tokens.groups.members), ConstTensorView(tokens.weights),
+                         left));
+  Merged& merged = merged_.emplace_back();
+  merged.layer = block.layer;
+  merged.picture = picture;
+  FOVEA_TRY(merged.offsets, Arriving::start(context, tokens.groups.offsets));
+  FOVEA_TRY(merged.sources, Arriving::start(context, tokens.groups.members));
+  state.sizes = std::move(next.sizes);
+  state.bias = std::move(next.bias);
+  return {};
 }
-
-}  // namespace
 
 Status ToMeMerger::after_attention(Context& context, const VitBlockView& block, VitRows& rows,
                                    TensorView hidden) {
   const std::int64_t merges = merges_[static_cast<std::size_t>(block.layer)];
+  VitRows left;
+  left.offsets.assign(1, 0);
   for (std::size_t p = 0; p < pictures_.size(); ++p) {
-    records_[p].tokens_entering.push_back(rows.count(static_cast<std::int64_t>(p)));
+    const std::int64_t present = rows.count(static_cast<std::int64_t>(p));
+    const std::int64_t stay =
+        present - std::min(merges, most_merges(present, config_.prefix_tokens()));
+    records_[p].tokens_entering.push_back(present);
+    records_[p].tokens_after_attention.push_back(stay);
+    left.offsets.push_back(left.offsets.back() + static_cast<std::int32_t>(stay));
   }
-  if (merges > 0) {
-    const Workspace::Scope scope(context.workspace);
-    const Workspace::Scope host_scope(context.host().workspace);
-    VitRows left;
-    left.offsets.assign(1, 0);
-    std::vector<std::int32_t> offsets{0}, sources;
-    std::vector<float> weights;
-    for (std::size_t p = 0; p < pictures_.size(); ++p) {
-      const auto picture = static_cast<std::int64_t>(p);
-      Picture& state = pictures_[p];
-      FOVEA_TRY(const TensorView keys, mean_keys(context.host(), picture_view(block, picture).key));
-      FOVEA_TRY(const ToMeGroups groups,
-                tome_groups(keys, state.sizes, merges, config_.prefix_tokens()));
-      const auto first = static_cast<std::int32_t>(rows.first(picture));
-      Picture next;
-      for (std::size_t g = 0; g + 1 < groups.offsets.size(); ++g) {
-        std::vector<std::int32_t> members;
-        float size = 0;
-        for (std::int32_t s = groups.offsets[g]; s < groups.offsets[g + 1]; ++s) {
-          const auto source = static_cast<std::size_t>(groups.sources[static_cast<std::size_t>(s)]);
-          const auto& own = state.members[source];
-          members.insert(members.end(), own.begin(), own.end());
-          size += state.sizes[source];
-          sources.push_back(first + static_cast<std::int32_t>(source));
-          weights.push_back(groups.weights[static_cast<std::size_t>(s)]);
-        }
-        offsets.push_back(static_cast<std::int32_t>(sources.size()));
-        std::sort(members.begin(), members.end());
-        left.tokens.push_back(members.front());
-        next.members.push_back(std::move(members));
-        next.sizes.push_back(size);
-        next.bias.push_back(std::log(size));
+  if (merges == 0) return {};
+  left.tokens.assign(static_cast<std::size_t>(left.count()), -1);  // finish() tells
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView merged,
+            context.workspace.take({left.count(), hidden.shape[1]}, DType::f32));
+  bias_.clear();
+  for (std::size_t p = 0; p < pictures_.size(); ++p) {
+    const auto picture = static_cast<std::int64_t>(p);
+    FOVEA_CHECK(merge(context, block, p, hidden.slice(rows.first(picture), rows.count(picture)),
+                      merged.slice(left.first(picture), left.count(picture))));
+    if (proportional_) bias_.push_back(pictures_[p].bias.as<float>());
+  }
+  FOVEA_CHECK(copy(context, merged, hidden.slice(0, left.count())));
+  rows = std::move(left);
+  return {};
+}
+
+Status ToMeMerger::finish(VitRows& rows) {
+  for (const Merged& merged : merged_) {
+    FOVEA_TRY(const auto offsets, merged.offsets.wait());
+    FOVEA_TRY(const auto sources, merged.sources.wait());
+    auto& members = pictures_[merged.picture].members;
+    std::vector<std::vector<std::int32_t>> next;
+    for (std::size_t g = 0; g + 1 < offsets.size(); ++g) {
+      std::vector<std::int32_t>& group = next.emplace_back();
+      for (std::int32_t s = offsets[g]; s < offsets[g + 1]; ++s) {
+        const auto& own = members[static_cast<std::size_t>(sources[static_cast<std::size_t>(s)])];
+        group.insert(group.end(), own.begin(), own.end());
       }
-      left.offsets.push_back(static_cast<std::int32_t>(left.tokens.size()));
-      state = std::move(next);
-      record(block.layer, p);
+      std::sort(group.begin(), group.end());
     }
-    FOVEA_TRY(const TensorView merged,
-              context.workspace.take({left.count(), hidden.shape[1]}, DType::f32));
-    FOVEA_CHECK(merge_rows(context, hidden, offsets, sources, weights, merged));
-    FOVEA_CHECK(copy(context, merged, hidden.slice(0, left.count())));
-    rows = std::move(left);
-    bias_.clear();
-    for (const Picture& picture : pictures_) {
-      if (proportional_) bias_.push_back(picture.bias.data());
-    }
+    members = std::move(next);
+    record(merged.layer, merged.picture);
   }
-  for (std::size_t p = 0; p < pictures_.size(); ++p) {
-    records_[p].tokens_after_attention.push_back(rows.count(static_cast<std::int64_t>(p)));
+  merged_.clear();
+  rows.tokens.clear();
+  for (const Picture& picture : pictures_) {
+    for (const auto& members : picture.members) rows.tokens.push_back(members.front());
   }
   return {};
 }
@@ -168,10 +183,9 @@ Result<TowerTokens> ToMePruner::run(Context& context, const VitEncoder& tower,
     return members[static_cast<std::size_t>(a)] < members[static_cast<std::size_t>(b)];
   });
   TowerTokens left;
-  FOVEA_TRY(left.hidden, Tensor::allocate({rows.count(), config.hidden_size}, DType::f32));
-  const Workspace::Scope host_scope(context.host().workspace);
-  FOVEA_TRY(const ConstTensorView states, to_host(context, hidden.slice(0, rows.count())));
-  FOVEA_CHECK(gather_rows(context.host(), states, order, left.hidden.view()));
+  FOVEA_TRY(left.hidden,
+            Tensor::allocate({rows.count(), config.hidden_size}, DType::f32, context.device));
+  FOVEA_CHECK(gather_rows(context, hidden.slice(0, rows.count()), order, left.hidden.view()));
   for (const std::int32_t row : order) {
     const auto& made_of = members[static_cast<std::size_t>(row)];
     if (made_of.size() > 1) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/fetch.h"
 #include "pruning/vit/tome.h"
 #include "vision/adaptive_vit.h"
 #include "vision/tower_pruner.h"
@@ -20,10 +21,11 @@ class ToMeMerger final : public VitMerger {
   /// Errors: those of tome_merges().
   static Result<ToMeMerger> create(const ToMeSettings& settings, const VitEncoder& encoder);
 
-  Status start(std::int64_t pictures) override;
+  Status start(Context& context, std::int64_t pictures) override;
   std::span<const float* const> key_bias() override;
   Status after_attention(Context& context, const VitBlockView& block, VitRows& rows,
                          TensorView hidden) override;
+  Status finish(VitRows& rows) override;
 
   /// Of the pass that has just run, by picture. Patches by raster index; a merged token's sources
   /// ascend. One stage for each block that merged.
@@ -35,18 +37,28 @@ class ToMeMerger final : public VitMerger {
 
  private:
   struct Picture {
-    std::vector<std::vector<std::int32_t>> members;
-    std::vector<float> sizes, bias;  // of each token, and its logarithm
+    std::vector<std::vector<std::int32_t>> members;  // told at the end
+    Tensor sizes, bias;  // f32, of each token, and its logarithm; where the tower computes
+  };
+  /// What a block made of one picture's tokens, on its way to the host.
+  struct Merged {
+    int layer = 0;
+    std::size_t picture = 0;
+    Arriving offsets, sources;
   };
 
   ToMeMerger(std::vector<std::int64_t> merges, bool proportional, const VitConfig& config)
       : merges_(std::move(merges)), proportional_(proportional), config_(config) {}
+  /// One picture's tokens; `left` takes the states of those that go on.
+  Status merge(Context& context, const VitBlockView& block, std::size_t picture,
+               ConstTensorView hidden, TensorView left);
   void record(int layer, std::size_t picture);
 
   std::vector<std::int64_t> merges_;  // by block
   bool proportional_;
   VitConfig config_;
   std::vector<Picture> pictures_;
+  std::vector<Merged> merged_;      // in the order of the blocks
   std::vector<const float*> bias_;  // of each picture; empty while every token is one patch
   std::vector<VitPruneRecord> records_;
 };

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "kernels/copy.h"
+#include "kernels/fetch.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/similarity/similarity.h"
 
 namespace fovea {
 
@@ -71,16 +74,14 @@ Result<TensorView> BlockStage::scores(Context& context, const ScoreRequest& requ
   FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
   std::vector<std::int32_t> columns(static_cast<std::size_t>(tokens));
   std::iota(columns.begin(), columns.end(), 0);
-  const auto length = static_cast<std::int32_t>(tokens);
-  const std::byte* page = view_.key.data;
   ScoreArgs args;
   args.query = view_.query.slice(0, rows);  // the class token comes first
   args.lse = ConstTensorView(view_.lse.data, DType::f32, {heads, rows}, view_.lse.device);
   args.lse.row_stride = view_.lse.row_stride;
-  args.kv = key_view(view_.key, &page, &length);
+  FOVEA_TRY(args.kv, key_view(context, view_.key));
   args.scale = block_.scale;
   args.columns = columns;
-  args.row_weights = request.row_weights;
+  FOVEA_TRY(args.row_weights, to_device(context, request.row_weights));
   args.rows = request.row_reduction;
   args.heads = request.head_reduction;
   args.out = out;
@@ -89,51 +90,69 @@ Result<TensorView> BlockStage::scores(Context& context, const ScoreRequest& requ
 }
 
 Result<ConstTensorView> BlockStage::visual_keys(Context& context) {
-  const std::int64_t tokens = view_.key.rows(), heads = view_.key.shape[1];
-  const std::int64_t channels = view_.key.shape[2];
-  FOVEA_TRY(const TensorView mean, context.workspace.take(Shape{tokens, channels}, DType::f32));
-  for (std::int64_t token = 0; token < tokens; ++token) {
-    const float* key = view_.key.row<float>(token);
-    float* out = mean.row<float>(token);
-    for (std::int64_t c = 0; c < channels; ++c) {
-      float sum = 0;
-      for (std::int64_t head = 0; head < heads; ++head) sum += key[head * channels + c];
-      out[c] = sum / static_cast<float>(heads);
-    }
-  }
+  FOVEA_TRY(const TensorView mean,
+            context.workspace.take(Shape{view_.key.rows(), view_.key.shape[2]}, DType::f32));
+  FOVEA_CHECK(head_means(context, view_.key, mean));
   return ConstTensorView(mean);
 }
 
-/// The states a selection leaves, and whose they are.
-Result<TowerTokens> apply(Context& context, const Stage& stage, const VitBlockView& block,
-                          const Selection& selection) {
-  const auto present = static_cast<std::int32_t>(block.rows->count());
-  const std::span<const std::int32_t> tokens = block.rows->tokens;
+/// A selection whose states are made, and whose names are on their way to the host.
+struct Chosen {
+  Tensor hidden;
+  std::vector<std::int32_t> tokens;  // that were present
+  std::int64_t count = 0;
+  Arriving sources, offsets;
+  bool merges = false;
+};
+
+Result<Chosen> apply(Context& context, const VitBlockView& block, const Selection& selection) {
+  Chosen chosen;
+  chosen.tokens = block.rows->tokens;
+  chosen.count = selection.count;
+  chosen.merges = !selection.offsets.empty();
+  FOVEA_TRY(chosen.sources, Arriving::start(context, selection.sources));
+  FOVEA_TRY(chosen.hidden, Tensor::allocate(Shape{selection.count, block.hidden.shape[1]},
+                                            DType::f32, context.device));
+  if (!chosen.merges) {
+    FOVEA_CHECK(gather_rows(context, block.hidden, ConstTensorView(selection.sources),
+                            chosen.hidden.view()));
+    return chosen;
+  }
+  FOVEA_TRY(chosen.offsets, Arriving::start(context, selection.offsets));
+  FOVEA_CHECK(merge_rows(context, block.hidden, ConstTensorView(selection.offsets),
+                         ConstTensorView(selection.sources), ConstTensorView(selection.weights),
+                         chosen.hidden.view()));
+  return chosen;
+}
+
+/// The states a selection leaves, and whose they are. Waits for their names.
+Result<TowerTokens> name_tokens(const Stage& stage, Chosen chosen) {
+  FOVEA_TRY(const auto sources, chosen.sources.wait());
+  std::span<const std::int32_t> offsets;
+  if (chosen.merges) {
+    FOVEA_TRY(offsets, chosen.offsets.wait());
+  }
+  const auto present = static_cast<std::int32_t>(chosen.tokens.size());
   TowerTokens left;
   StageRecord record{.when = Hook::vit_block, .layer = stage.layer};
-  std::vector<std::int32_t> offsets{0}, sources;
-  std::vector<float> weights;
-  for (std::int64_t i = 0; i < selection.count; ++i) {
-    const auto* given = selection.offsets.as<std::int32_t>();
-    const std::int64_t begin = given != nullptr ? given[i] : i;
-    const std::int64_t end = given != nullptr ? given[i + 1] : i + 1;
+  for (std::int64_t i = 0; i < chosen.count; ++i) {
+    const auto place = static_cast<std::size_t>(i);
+    const std::int64_t begin = chosen.merges ? offsets[place] : i;
+    const std::int64_t end = chosen.merges ? offsets[place + 1] : i + 1;
     std::vector<std::int32_t> rows;
     for (std::int64_t s = begin; s < end; ++s) {
-      const std::int32_t source = selection.sources.as<std::int32_t>()[s];
+      const std::int32_t source = sources[static_cast<std::size_t>(s)];
       if (source < 0 || source >= present) {
         return make_error(ErrorCode::internal, "a pruning method selected token " +
                                                    std::to_string(source) + " of " +
                                                    std::to_string(present));
       }
-      sources.push_back(source);
-      weights.push_back(selection.weights.empty() ? 1.0f : selection.weights.as<float>()[s]);
-      rows.push_back(tokens[static_cast<std::size_t>(source)]);
+      rows.push_back(chosen.tokens[static_cast<std::size_t>(source)]);
     }
     if (rows.empty()) {
       return make_error(ErrorCode::internal, "a pruning method made a token of nothing");
     }
     left.rows.push_back(rows.front());
-    offsets.push_back(static_cast<std::int32_t>(sources.size()));
     if (rows.size() == 1) {
       record.kept.push_back(rows.front());
     } else {
@@ -144,9 +163,7 @@ Result<TowerTokens> apply(Context& context, const Stage& stage, const VitBlockVi
   }
   std::sort(record.kept.begin(), record.kept.end());
   left.stages.push_back(std::move(record));
-  FOVEA_TRY(left.hidden,
-            Tensor::allocate(Shape{selection.count, block.hidden.shape[1]}, DType::f32));
-  FOVEA_CHECK(merge_rows(context, block.hidden, offsets, sources, weights, left.hidden.view()));
+  left.hidden = std::move(chosen.hidden);
   return left;
 }
 
@@ -177,21 +194,36 @@ Result<TowerTokens> PolicyPruner::run(Context& context, const VitEncoder& tower,
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView hidden,
             context.workspace.take(Shape{config.tokens(), config.hidden_size}, DType::f32));
+  std::optional<Chosen> chosen;
+  VitHooks hooks;
+  if (acts) {
+    hooks.beside = [&](Context& where, const VitBlockView& block) -> Status {
+      if (block.layer != plan.stages[0].layer) return {};
+      Workspace::Scope stage_scope(where.workspace);
+      BlockStage stage(layout, block);
+      Selection selection;
+      FOVEA_CHECK(policy_->select(where, 0, stage, selection));
+      FOVEA_TRY(chosen, apply(where, block, selection));
+      return {};
+    };
+  }
+  const Shape wanted{config.channels, config.image_size, config.image_size};
+  if (pixels.shape != wanted || !pixels.contiguous()) {
+    return make_error(ErrorCode::usage, "the vision tower reads pixels " + wanted.to_string() +
+                                            ", found " + pixels.shape.to_string());
+  }
+  ConstTensorView batch = pixels;
+  batch.shape = Shape{1, wanted[0], wanted[1], wanted[2]};
+  batch.row_stride = batch.inner_elements();
+  FOVEA_CHECK(tower.forward_batch(context, batch, hidden, hooks));
   TowerTokens left;
-  const VitObserver observer = [&](Context& where, const VitBlockView& block) -> Status {
-    if (block.layer != plan.stages[0].layer) return {};
-    Workspace::Scope stage_scope(where.workspace);
-    BlockStage stage(layout, block);
-    Selection selection;
-    FOVEA_CHECK(policy_->select(where, 0, stage, selection));
-    FOVEA_TRY(left, apply(where, plan.stages[0], block, selection));
-    return {};
-  };
-  FOVEA_CHECK(tower.forward(context, pixels, hidden, acts ? observer : VitObserver{}));
+  if (acts) {
+    FOVEA_TRY(left, name_tokens(plan.stages[0], std::move(*chosen)));
+  }
   if (!acts) {
     left.rows.resize(static_cast<std::size_t>(config.tokens()));
     std::iota(left.rows.begin(), left.rows.end(), 0);
-    FOVEA_TRY(left.hidden, Tensor::allocate(hidden.shape, DType::f32));
+    FOVEA_TRY(left.hidden, Tensor::allocate(hidden.shape, DType::f32, context.device));
     FOVEA_CHECK(convert(context, hidden, left.hidden.view()));
   }
   left.keeps_class_token = acts && plan.keeps_class_token;

@@ -19,7 +19,9 @@ namespace fovea {
 /// What is left of one picture. Rows of the tower are numbered as they enter it: 0 is the class
 /// token, 1 + r the patch of raster index r.
 struct TowerTokens {
-  Tensor hidden;  // [n, hidden] f32: the tower's last states, in the order the model shall see
+  /// [n, hidden] f32, where the context computed: the tower's last states, in the order the model
+  /// shall see.
+  Tensor hidden;
   /// Per token: the row that it is, or of a merged token the first of its sources, in whose cell it
   /// stands.
   std::vector<std::int32_t> rows;

@@ -25,26 +25,13 @@ VitEncoder::~VitEncoder() = default;
 
 namespace {
 
-/// What a block shows, where those who watch compute: in the host's memory.
+/// What a block shows, in the host's memory.
 Result<VitBlockView> view_on_host(Context& context, VitBlockView view) {
   for (const auto part : {&VitBlockView::query, &VitBlockView::key, &VitBlockView::gathered,
                           &VitBlockView::lse, &VitBlockView::hidden}) {
     FOVEA_TRY(view.*part, to_host(context, view.*part));
   }
   return view;
-}
-
-/// Each picture's numbers where the context computes.
-Result<std::vector<const float*>> bias_on_device(Context& context, const VitRows& rows,
-                                                 std::span<const float* const> bias) {
-  std::vector<const float*> there(bias.begin(), bias.end());
-  for (std::size_t p = 0; p < there.size(); ++p) {
-    const ConstTensorView here(reinterpret_cast<const std::byte*>(bias[p]), DType::f32,
-                               {rows.count(static_cast<std::int64_t>(p))});
-    FOVEA_TRY(const ConstTensorView placed, to_device(context, here));
-    there[p] = placed.as<float>();
-  }
-  return there;
 }
 
 Status check_arguments(const VitConfig& config, ConstTensorView pixels, TensorView out) {
@@ -152,12 +139,12 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
   const VitConfig& config = impl_->config;
   FOVEA_CHECK(check_arguments(config, pixels, out));
   const Workspace::Scope scope(context.workspace);
-  const bool watched = hooks.observer || hooks.reducer != nullptr;
+  const bool watched = hooks.observer || hooks.beside || hooks.reducer != nullptr;
   if (hooks.merger != nullptr) {
     if (watched) {
       return make_error(ErrorCode::internal, "tokens that are being merged cannot be watched");
     }
-    FOVEA_CHECK(hooks.merger->start(pixels.rows()));
+    FOVEA_CHECK(hooks.merger->start(context, pixels.rows()));
   }
   VitRows rows = all_rows(config, pixels.rows());
   if (context.on_cuda() && !watched && hooks.merger == nullptr && pixels.rows() == 1) {
@@ -180,7 +167,7 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     }
     if (hooks.reducer != nullptr) {
       keep.clear();
-      FOVEA_CHECK(hooks.reducer->before_block(context.host(), layer, rows, keep));
+      FOVEA_CHECK(hooks.reducer->before_block(context, layer, rows, keep));
       if (!keep.empty()) {
         FOVEA_CHECK(compact(context, config, keep, rows, out));
         FOVEA_CHECK(
@@ -191,16 +178,12 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     VitBuffers used = first_rows(buffers, config.heads, rows.count());
     const VitBlockWeights& block = impl_->weights.blocks[static_cast<std::size_t>(layer)];
     const Workspace::Scope block_scope(context.workspace);
-    const Workspace::Scope host_scope(context.host().workspace);
-    std::vector<const float*> bias;
-    if (hooks.merger != nullptr) {
-      FOVEA_TRY(bias, bias_on_device(context, rows, hooks.merger->key_bias()));
-    }
+    std::span<const float* const> bias;
+    if (hooks.merger != nullptr) bias = hooks.merger->key_bias();
     FOVEA_CHECK(run_vit_attention(context, config, block, rows, used, keys, bias, hidden));
     if (hooks.merger != nullptr) {
       const VitRows before = rows;
-      FOVEA_TRY(const VitBlockView attended,
-                view_on_host(context, block_view(config, layer, before, used, hidden)));
+      const VitBlockView attended = block_view(config, layer, before, used, hidden);
       FOVEA_CHECK(hooks.merger->after_attention(context, attended, rows, hidden));
       hidden = out.slice(0, rows.count());
       used = first_rows(buffers, config.heads, rows.count());
@@ -208,12 +191,15 @@ Result<VitRows> VitEncoder::forward_batch(Context& context, ConstTensorView pixe
     }
     FOVEA_CHECK(run_vit_mlp(context, config, block, used, hidden));
     const bool reduces = hooks.reducer != nullptr && hooks.reducer->watches(layer);
-    if (!reduces && !hooks.observer) continue;
-    FOVEA_TRY(const VitBlockView view,
-              view_on_host(context, block_view(config, layer, rows, used, hidden)));
-    if (reduces) FOVEA_CHECK(hooks.reducer->after_block(context.host(), view));
-    if (hooks.observer) FOVEA_CHECK(hooks.observer(context.host(), view));
+    const VitBlockView view = block_view(config, layer, rows, used, hidden);
+    if (reduces) FOVEA_CHECK(hooks.reducer->after_block(context, view));
+    if (hooks.beside) FOVEA_CHECK(hooks.beside(context, view));
+    if (!hooks.observer) continue;
+    const Workspace::Scope host_scope(context.host().workspace);
+    FOVEA_TRY(const VitBlockView seen_there, view_on_host(context, view));
+    FOVEA_CHECK(hooks.observer(context.host(), seen_there));
   }
+  if (hooks.merger != nullptr) FOVEA_CHECK(hooks.merger->finish(rows));
   return rows;
 }
 

@@ -34,9 +34,10 @@ struct VitRows {
   std::int64_t count(std::int64_t picture) const { return first(picture + 1) - first(picture); }
 };
 
-/// What a block shows to whoever watches (encoder heatmaps, pruning between blocks): views of the
-/// host's memory that are valid during the call only. Rows are those of all pictures, one after
-/// another.
+/// What a block shows to whoever watches (encoder heatmaps, pruning between blocks): views that are
+/// valid during the call only, in the memory of the context that comes with them. Rows are those of
+/// all pictures, one after another. On a GPU query, key and gathered are of the tower's type of
+/// activations.
 struct VitBlockView {
   int layer = 0;  // 0-based block that has just run
   const VitRows* rows = nullptr;
@@ -58,21 +59,24 @@ struct VitPictureView {
 VitPictureView picture_view(const VitBlockView& block, std::int64_t picture);
 
 /// A picture's keys as attention_scores() reads them; `page` and `length` must outlive the result.
-KvView key_view(ConstTensorView key, const std::byte* const* page, const std::int32_t* length);
-/// The same where `page` and `length` lie on the context's device: `tokens` is what *length says.
+/// On a GPU both lie there: `tokens` is what *length says.
 KvView key_view(ConstTensorView key, const std::byte* const* page, std::int32_t tokens,
                 const std::int32_t* length);
+/// The same with page and length in the context's workspace.
+Result<KvView> key_view(Context& context, ConstTensorView key);
 
 /// Decides between blocks which tokens go on.
 class VitReducer {
  public:
   virtual ~VitReducer() = default;
   /// Fills `keep` with the rows that enter block `layer`, ascending indices into `rows`; every
-  /// picture must keep its class token (and distillation token). Left empty: all rows stay.
+  /// picture must keep its class token (and distillation token). Left empty: all rows stay. The
+  /// context is the tower's own.
   virtual Status before_block(Context& context, int layer, const VitRows& rows,
                               std::vector<std::int32_t>& keep) = 0;
   /// Whether after_block() is to be called for this block.
   virtual bool watches(int layer) const = 0;
+  /// What the block shows lies where the context computes.
   virtual Status after_block(Context& context, const VitBlockView& block) = 0;
 };
 
@@ -81,20 +85,23 @@ class VitMerger {
  public:
   virtual ~VitMerger() = default;
   /// A pass over so many pictures begins.
-  virtual Status start(std::int64_t pictures) = 0;
-  /// Added to the logits of every row: a pointer a picture to one number for each of its tokens, or
-  /// nothing.
+  virtual Status start(Context& context, std::int64_t pictures) = 0;
+  /// Added to the logits of every row: a pointer a picture to one number for each of its tokens,
+  /// where the context of the pass computes, or nothing.
   virtual std::span<const float* const> key_bias() = 0;
-  /// `block` shows the block whose attention has just run (its hidden states lack the MLP), in the
-  /// host's memory; `rows` and the first rows of `hidden`, which lies where the context computes,
-  /// become those that go on, the special tokens of every picture first among its own.
+  /// `block` shows the block whose attention has just run (its hidden states lack the MLP), where
+  /// the context computes; `rows` and the first rows of `hidden` become those that go on, the
+  /// special tokens of every picture first among its own. Whose tokens they are may be told later.
   virtual Status after_attention(Context& context, const VitBlockView& block, VitRows& rows,
                                  TensorView hidden) = 0;
+  /// The pass is over: `rows` learn whose tokens they are.
+  virtual Status finish(VitRows& rows) = 0;
 };
 
 /// Who takes part in a pass; nobody by default, and a merger alone.
 struct VitHooks {
-  VitObserver observer;  // called after every block
+  VitObserver observer;  // called after every block, with what it shows in the host's memory
+  VitObserver beside;    // the same where the tower's context computes
   VitReducer* reducer = nullptr;
   VitMerger* merger = nullptr;
 };

@@ -61,10 +61,6 @@ Status embed_pictures(Context& context, const VitConfig& config, const VitWeight
                     static_cast<float>(config.layer_norm_eps), hidden);
 }
 
-KvView key_view(ConstTensorView key, const std::byte* const* page, const std::int32_t* length) {
-  return key_view(key, page, *length, length);
-}
-
 KvView key_view(ConstTensorView key, const std::byte* const* page, std::int32_t tokens,
                 const std::int32_t* length) {
   KvView kv;
@@ -78,6 +74,20 @@ KvView key_view(ConstTensorView key, const std::byte* const* page, std::int32_t 
   kv.key_head_stride = key.shape[2];
   kv.key_token_stride = key.row_stride;
   return kv;
+}
+
+Result<KvView> key_view(Context& context, ConstTensorView key) {
+  const auto tokens = static_cast<std::int32_t>(key.rows());
+  FOVEA_TRY(const TensorView page, context.workspace.take({1}, DType::i64));
+  FOVEA_TRY(const TensorView length, context.workspace.take({1}, DType::i32));
+  const std::byte* const address = key.data;
+  FOVEA_CHECK(copy(context,
+                   ConstTensorView(reinterpret_cast<const std::byte*>(&address), DType::i64, {1}),
+                   page));
+  FOVEA_CHECK(copy(context,
+                   ConstTensorView(reinterpret_cast<const std::byte*>(&tokens), DType::i32, {1}),
+                   length));
+  return key_view(key, page.as<const std::byte*>(), tokens, length.as<std::int32_t>());
 }
 
 Result<VitKeys> VitKeys::reserve(Context& context, std::int64_t pictures) {

@@ -28,8 +28,8 @@ class ScoreProbe : public VitReducer {
                       std::vector<std::int32_t>& keep) override {
     if (layer == block_) {
       for (std::int64_t picture = 0; picture < rows.pictures(); ++picture) {
-        const std::span<const float> state = reducer_.state(picture);
-        scores_.emplace_back(state.begin(), state.end());
+        FOVEA_TRY(auto state, reducer_.state(context, picture));
+        scores_.push_back(std::move(state));
       }
     }
     return reducer_.before_block(context, layer, rows, keep);

@@ -117,7 +117,7 @@ Status JointRun::act(Moment moment, int layer, const DecoderBlock& block) {
 Status JointRun::reserve_attention(int layer) {
   for (std::size_t i = 0; i < runs_.size(); ++i) {
     attention_[i] = {};
-    std::vector<std::int32_t> slots = runs_[i].wanted_slots(layer, false);
+    FOVEA_TRY(std::vector<std::int32_t> slots, runs_[i].wanted_slots(layer, false));
     if (slots.empty()) continue;
     FOVEA_TRY(attention_[i], BlockAttention::reserve(context_, config_, std::move(slots)));
   }

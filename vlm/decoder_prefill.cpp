@@ -193,7 +193,8 @@ Status PrefillRun::read_embeddings() {
   embedded.positions = positions_of(embedded.origin);
   LayerStage view(context_, *input_.layout, embedded, nullptr, {});
   Workspace::Scope host_scope(context_.host().workspace);
-  return input_.policy->read_embeddings(context_.host(), view);
+  const bool there = context_.on_cuda() && input_.policy->selects_on_device(*input_.layout);
+  return input_.policy->read_embeddings(there ? context_ : context_.host(), view);
 }
 
 Status PrefillRun::reach(int layer) {
@@ -224,7 +225,11 @@ Status PrefillRun::reach(int layer) {
   return {};
 }
 
-std::vector<std::int32_t> PrefillRun::wanted_slots(int layer, bool last_row) const {
+Result<std::vector<std::int32_t>> PrefillRun::wanted_slots(int layer, bool last_row) {
+  const bool read = std::any_of(stages().begin(), stages().end(), [&](const Stage& stage) {
+    return attention_layer(stage) == layer;
+  });
+  if (read && unsettled_ && !unsettled_->cut.places_known()) FOVEA_CHECK(settle());
   std::vector<std::int32_t> rows;
   if (last_row) rows = rows_of(*input_.layout, sequence, RowSet::last, {});
   for (const Stage& stage : stages()) {
@@ -330,8 +335,14 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
     FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context_, projection));
     const StageAttention attention = at_layer(ahead, keys.view());
     LayerStage view(context_, *input_.layout, sequence, &attention, stage.probes);
-    FOVEA_TRY(const Selection selection, select(i, view));
-    const double select_ms = start.watch.elapsed_ms();
+    FOVEA_TRY(Selection selection, select(i, view, start));
+    double select_ms = 0;
+    if (record_ != nullptr && start.on_device) {
+      FOVEA_TRY(const Milestone end, Milestone::mark(context_));
+      FOVEA_TRY(select_ms, end.ms_since(start.there));
+    }
+    FOVEA_CHECK(fetch_selection(selection));
+    if (!start.on_device) select_ms = start.watch.elapsed_ms();
     FOVEA_TRY(auto attending, apply_bypass(stage, view, selection, sequence, record_));
     if (record_ != nullptr) record_->stages.back().select_ms = select_ms;
     return attending;
@@ -339,20 +350,33 @@ Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
   return std::vector<std::int32_t>{};
 }
 
-Result<Selection> PrefillRun::select(std::size_t index, LayerStage& view) {
+Result<Selection> PrefillRun::select(std::size_t index, LayerStage& view, const StageStart& start) {
   Selection selection;
-  FOVEA_CHECK(input_.policy->select(context_.host(), static_cast<int>(index), view, selection));
+  Context& where = start.on_device ? context_ : context_.host();
+  FOVEA_CHECK(input_.policy->select(where, static_cast<int>(index), view, selection));
   return selection;
+}
+
+Status PrefillRun::fetch_selection(Selection& selection) {
+  if (selection.sources.device == Device{}) return {};
+  FOVEA_TRY(const Arriving sources, Arriving::start(context_, selection.sources));
+  FOVEA_TRY(const Arriving count, Arriving::start(context_, selection.device_count));
+  for (const auto& [part, arriving] : {std::pair{&Selection::sources, &sources},
+                                       {&Selection::device_count, &count}}) {
+    FOVEA_TRY(const auto numbers, arriving->wait());
+    TensorView& view = selection.*part;
+    FOVEA_TRY(view, context_.host().workspace.take(view.shape, DType::i32));
+    std::copy(numbers.begin(), numbers.end(), view.as<std::int32_t>());
+  }
+  return {};
 }
 
 Result<PrefillRun::StageStart> PrefillRun::begin_stage(std::size_t index) {
   FOVEA_CHECK(settle());
   const Stage& stage = stages()[index];
   StageStart start;
-  start.on_device = context_.on_cuda() && input_.observer == nullptr && !stage.bypass &&
-                    !stage.dynamic_count && stage.probes.empty() &&
-                    input_.policy->selects_on_device(*input_.layout) &&
-                    DeviceCut::possible(*input_.layout, sequence);
+  start.on_device = context_.on_cuda() && (stage.bypass || !stage.dynamic_count) &&
+                    input_.policy->selects_on_device(*input_.layout);
   if (record_ == nullptr) return start;
   if (start.on_device) {
     FOVEA_TRY(start.there, Milestone::mark(context_));
@@ -373,7 +397,7 @@ Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention,
   if (start.on_device) {
     FOVEA_CHECK(cut_on_device(index, view, start));
   } else {
-    FOVEA_TRY(const Selection selection, select(index, view));
+    FOVEA_TRY(const Selection selection, select(index, view, start));
     const double select_ms = start.watch.elapsed_ms();
     FOVEA_CHECK(apply_selection(context_, stage, view, selection, input_.plan->positions,
                                 buffers_[1 - current_], sequence, record_));
@@ -381,14 +405,14 @@ Status PrefillRun::run_stage(std::size_t index, const StageAttention* attention,
   }
   current_ = 1 - current_;
   state_.survivors.push_back(sequence.origin);
-  return {};
+  // An observer is told of every layer who is there.
+  return input_.observer != nullptr ? settle() : Status{};
 }
 
 Status PrefillRun::cut_on_device(std::size_t index, LayerStage& view, const StageStart& start) {
   const Stage& stage = stages()[index];
   Unsettled unsettled;
-  Selection selection;
-  FOVEA_CHECK(input_.policy->select(context_, static_cast<int>(index), view, selection));
+  FOVEA_TRY(const Selection selection, select(index, view, start));
   if (record_ != nullptr) {
     unsettled.start = start.there;
     FOVEA_TRY(unsettled.end, Milestone::mark(context_));
@@ -413,7 +437,7 @@ Status PrefillRun::settle() {
   if (!unsettled_) return {};
   const Unsettled unsettled = *std::exchange(unsettled_, std::nullopt);
   const bool there = uploaded_ == sequence.positions;
-  FOVEA_CHECK(unsettled.cut.settle(sequence));
+  FOVEA_CHECK(unsettled.cut.settle(*input_.layout, sequence));
   if (there) uploaded_ = sequence.positions;
   state_.survivors.back() = sequence.origin;
   if (record_ == nullptr) return {};
@@ -451,7 +475,8 @@ Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderStat
     run.enter(layer);
     Workspace::Scope layer_scope(context.workspace);
     BlockAttention attention;
-    if (auto slots = run.wanted_slots(layer, traced != nullptr); !slots.empty()) {
+    FOVEA_TRY(auto slots, run.wanted_slots(layer, traced != nullptr));
+    if (!slots.empty()) {
       FOVEA_TRY(attention, BlockAttention::reserve(context, config, std::move(slots)));
     }
     AttendOptions options;

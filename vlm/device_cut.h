@@ -12,28 +12,29 @@ namespace fovea {
 
 class DeviceCut {
  public:
-  /// Whether a sequence can be cut so: its visual tokens stand side by side, and none are merged.
-  static bool possible(const SequenceLayout& layout, const LiveSequence& sequence);
-
   /// Moves the rows that stay into `target`, as apply_selection() does. The selection lies on the
-  /// GPU. Until settle() tells, the survivors' origins and positions in `sequence` are those of the
-  /// first visual tokens: as many, and of the right kind. positions: i32 [n], those of the rows
-  /// present, on the GPU; when they stay as they are, those of the survivors are written to
+  /// GPU, with no dynamic count. Until settle() tells, the survivors' names in `sequence` are those
+  /// of the first visual tokens: as many, and of the right kind. positions: i32 [n], those of the
+  /// rows present, on the GPU; when they stay as they are, those of the survivors are written to
   /// new_positions.
   static Result<DeviceCut> make(Context& context, const LayerStage& view,
                                 const Selection& selection, PositionMode mode,
                                 ConstTensorView positions, TensorView new_positions,
                                 TensorView target, LiveSequence& sequence);
 
+  /// Whether the rows of every kind stand where `sequence` says before it is settled: the visual
+  /// tokens stood side by side.
+  bool places_known() const { return places_known_; }
   /// Waits for the survivors' names and writes them into `sequence`, which no other cut has changed
   /// since.
-  Status settle(LiveSequence& sequence) const;
+  Status settle(const SequenceLayout& layout, LiveSequence& sequence) const;
 
  private:
-  Arriving kept_;
-  std::size_t first_ = 0, count_ = 0;
-  // Of the visual tokens that were present; positions only where they stay as they are.
-  std::vector<std::int32_t> origin_, positions_;
+  Arriving sources_, offsets_;
+  std::int64_t count_ = 0, appended_ = 0;
+  bool merges_ = false, places_known_ = true;
+  PositionMode mode_ = PositionMode::original;
+  LiveSequence before_;
 };
 
 }  // namespace fovea

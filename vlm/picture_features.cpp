@@ -51,12 +51,10 @@ Result<ConstTensorView> select_rows(Context& context, const LlavaConfig& config,
   }
   if (!left.stages.empty()) encoded.tower_rows = std::move(rows);
   encoded.stages = std::move(left.stages);
-  FOVEA_TRY(
-      const TensorView selected,
-      context.host().workspace.take(
-          Shape{static_cast<std::int64_t>(chosen.size()), config.vision.hidden_size}, DType::f32));
-  FOVEA_CHECK(gather_rows(context.host(), left.hidden.view(), chosen, selected));
-  return to_device(context, selected);
+  const Shape shape{static_cast<std::int64_t>(chosen.size()), config.vision.hidden_size};
+  FOVEA_TRY(const TensorView selected, context.workspace.take(shape, DType::f32));
+  FOVEA_CHECK(gather_rows(context, left.hidden.view(), chosen, selected));
+  return ConstTensorView(selected);
 }
 
 }  // namespace

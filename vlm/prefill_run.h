@@ -48,7 +48,7 @@ class PrefillRun {
   Result<std::vector<std::int32_t>> attending_rows(int layer, const BlockProjection& projection);
   /// Keys of `layer` that belong to rows whose queries its stages, an observer and, when asked, a
   /// trace of the last row want to see.
-  std::vector<std::int32_t> wanted_slots(int layer, bool last_row) const;
+  Result<std::vector<std::int32_t>> wanted_slots(int layer, bool last_row);
   /// Whether rows other than the last are needed past the attention of `layer`.
   bool stages_after(int layer) const;
   /// Rows at the end that are needed past the keys and values of the last layer.
@@ -74,7 +74,9 @@ class PrefillRun {
   Status cut_on_device(std::size_t index, LayerStage& view, const StageStart& start);
   /// Rotary positions of prompt tokens before any stage.
   std::vector<std::int32_t> positions_of(const std::vector<std::int32_t>& origin) const;
-  Result<Selection> select(std::size_t index, LayerStage& view);
+  Result<Selection> select(std::size_t index, LayerStage& view, const StageStart& start);
+  /// A selection that lies on a GPU, its count included, comes to the host.
+  Status fetch_selection(Selection& selection);
   /// Rows of the sequence as it is that a stage asks for, ascending.
   std::vector<std::int32_t> stage_rows(const Stage& stage) const;
   Result<BlockAttention> preview(const Stage& stage, const BlockProjection& projection) const;

@@ -145,12 +145,17 @@ Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& requ
 
 Result<ConstTensorView> LayerStage::gather_hidden(Context& context,
                                                   std::span<const std::int32_t> rows) const {
-  const Shape shape{static_cast<std::int64_t>(rows.size()), sequence_.hidden.shape[1]};
-  FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
-  if (!engine_.on_cuda()) {
+  const auto count = static_cast<std::int64_t>(rows.size());
+  const Shape shape{count, sequence_.hidden.shape[1]};
+  if (!engine_.on_cuda() || context.on_cuda()) {
+    if (context.on_cuda() && count > 0 && rows.back() - rows.front() + 1 == count) {
+      return ConstTensorView(sequence_.hidden.slice(rows.front(), count));
+    }
+    FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
     FOVEA_CHECK(gather_rows(context, sequence_.hidden, rows, out));
     return ConstTensorView(out);
   }
+  FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
   FOVEA_TRY(const TensorView there, engine_.workspace.take(shape, DType::f32));
   FOVEA_CHECK(gather_rows(engine_, sequence_.hidden, rows, there));
   FOVEA_CHECK(copy(engine_, there, out));
@@ -292,13 +297,11 @@ class Assembly {
   const LiveSequence& from_;
 };
 
-}  // namespace
-
-Status apply_selection(Context& context, const Stage& stage, const LayerStage& view,
-                       const Selection& selection, PositionMode mode, TensorView target,
-                       LiveSequence& sequence, PruningRecord* record) {
-  FOVEA_TRY(const Survivors survivors, expand(selection, view.visual_rows()));
-  const SequenceLayout& layout = view.layout();
+/// Puts the sequence together as a selection leaves it, all but its hidden states.
+Result<Assembly> assemble(const SequenceLayout& layout, std::span<const std::int32_t> visual_rows,
+                          const LiveSequence& sequence, const Selection& selection,
+                          PositionMode mode) {
+  FOVEA_TRY(const Survivors survivors, expand(selection, visual_rows));
   Assembly assembly(layout, sequence);
   const auto add_survivor = [&](std::size_t i) {
     const auto rows = survivors.rows(i);
@@ -315,10 +318,32 @@ Status apply_selection(Context& context, const Stage& stage, const LayerStage& v
       continue;
     }
     if (next < survivors.in_place && survivors.rows(next)[0] == row) add_survivor(next++);
-    if (row == view.visual_rows().back()) {
+    if (row == visual_rows.back()) {
       while (next < survivors.count()) add_survivor(next++);
     }
   }
+  if (mode == PositionMode::compact) {
+    std::iota(assembly.to.positions.begin(), assembly.to.positions.end(), 0);
+  }
+  return assembly;
+}
+
+}  // namespace
+
+Status name_survivors(const SequenceLayout& layout, const LiveSequence& before,
+                      const Selection& selection, PositionMode mode, LiveSequence& sequence) {
+  const std::vector<std::int32_t> visual = rows_of(layout, before, RowSet::visual, {});
+  FOVEA_TRY(Assembly assembly, assemble(layout, visual, before, selection, mode));
+  assembly.to.hidden = sequence.hidden;
+  sequence = std::move(assembly.to);
+  return {};
+}
+
+Status apply_selection(Context& context, const Stage& stage, const LayerStage& view,
+                       const Selection& selection, PositionMode mode, TensorView target,
+                       LiveSequence& sequence, PruningRecord* record) {
+  const SequenceLayout& layout = view.layout();
+  FOVEA_TRY(Assembly assembly, assemble(layout, view.visual_rows(), sequence, selection, mode));
   LiveSequence& shortened = assembly.to;
   if (shortened.origin.empty()) return nothing_left();
 
@@ -329,9 +354,6 @@ Status apply_selection(Context& context, const Stage& stage, const LayerStage& v
   } else {
     FOVEA_CHECK(merge_rows(context, sequence.hidden, assembly.offsets, assembly.sources,
                            assembly.weights, shortened.hidden));
-  }
-  if (mode == PositionMode::compact) {
-    std::iota(shortened.positions.begin(), shortened.positions.end(), 0);
   }
   sequence = std::move(shortened);
   if (record != nullptr) {

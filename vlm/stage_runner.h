@@ -69,6 +69,11 @@ void list_tokens(const SequenceLayout& layout, const LiveSequence& sequence, Sta
 /// The usage error of a cut that would leave no row.
 Error nothing_left();
 
+/// What apply_selection() makes of a sequence, all but the hidden states: `sequence` keeps its own.
+/// The selection lies in the host's memory.
+Status name_survivors(const SequenceLayout& layout, const LiveSequence& before,
+                      const Selection& selection, PositionMode mode, LiveSequence& sequence);
+
 /// Applies a selection: rows of `sequence` move into `target` (same width, at least as many rows),
 /// which becomes its hidden buffer; positions follow `mode`. Appends to `record` when not null.
 /// Errors: usage when nothing would be left of the prompt, internal for a selection that breaks its

@@ -49,7 +49,6 @@ class AdaptInfer final : public ScoringPolicy {
   /// calibrated_stages() and resolve_schedule().
   Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) override;
   Result<TensorView> score(Context& context, int stage_index, StageInput& input) override;
-  bool scores_on_device(const SequenceLayout&) const override { return true; }
 
  private:
   Result<std::vector<ScheduleStage>> stages(int layers, std::int64_t visual) const;

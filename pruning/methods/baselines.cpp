@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pruning/draw.h"
+#include "pruning/placed.h"
 
 namespace fovea {
 
@@ -35,15 +36,13 @@ Result<PruningPlan> RandomChoice::make_plan(const SequenceLayout& layout, const 
 }
 
 Result<TensorView> RandomChoice::score(Context& context, int, StageInput& input) {
-  const auto ids = input.visual_ids();
-  FOVEA_TRY(const TensorView scores,
-            context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
+  std::vector<float> scores;
   const std::uint64_t key = draw_key(seed_, input.layout().fingerprint);
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    const std::uint64_t bits = drawn(key, static_cast<std::uint64_t>(ids[i]));
-    scores.as<float>()[i] = static_cast<float>(bits >> 40);
+  for (const std::int32_t id : input.visual_ids()) {
+    const std::uint64_t bits = drawn(key, static_cast<std::uint64_t>(id));
+    scores.push_back(static_cast<float>(bits >> 40));
   }
-  return scores;
+  return placed(context, scores);
 }
 
 Result<PruningPlan> UniformChoice::make_plan(const SequenceLayout& layout,
@@ -55,12 +54,11 @@ Result<TensorView> UniformChoice::score(Context& context, int stage_index, Stage
   const auto present = static_cast<std::int64_t>(input.visual_ids().size());
   const std::int64_t keep =
       std::min(current_plan().stages[static_cast<std::size_t>(stage_index)].keep, present);
-  FOVEA_TRY(const TensorView scores, context.workspace.take(Shape{present}, DType::f32));
-  std::fill_n(scores.as<float>(), present, 0.0f);
+  std::vector<float> scores(static_cast<std::size_t>(present), 0.0f);
   for (std::int64_t i = 0; i < keep; ++i) {
-    scores.as<float>()[(2 * i + 1) * present / (2 * keep)] = 1.0f;
+    scores[static_cast<std::size_t>((2 * i + 1) * present / (2 * keep))] = 1.0f;
   }
-  return scores;
+  return placed(context, scores);
 }
 
 }  // namespace fovea

@@ -1,7 +1,6 @@
 #include "pruning/methods/divprune.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "kernels/ops/similarity/similarity.h"
 
@@ -14,61 +13,6 @@ const std::vector<SchedulePreset>& divprune_presets() {
       {"128", 32, 576, {{0, {128}}}},         {"64", 32, 576, {{0, {64}}}},
   };
   return presets;
-}
-
-namespace {
-
-/// The row that is least like the one most like it.
-Result<std::int64_t> first_pick(Context& context, ConstTensorView unit) {
-  constexpr std::int64_t kTile = 64;  // rows compared with all others at a time
-  const std::int64_t n = unit.rows();
-  Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView tile, context.workspace.take(Shape{kTile, n}, DType::f32));
-  std::int64_t best = 0;
-  float best_cosine = std::numeric_limits<float>::infinity();
-  for (std::int64_t begin = 0; begin < n; begin += kTile) {
-    const std::int64_t count = std::min(kTile, n - begin);
-    FOVEA_CHECK(row_products(context, unit.slice(begin, count), unit, tile.slice(0, count)));
-    for (std::int64_t i = 0; i < count; ++i) {
-      float* cosines = tile.row<float>(i);
-      cosines[begin + i] = -std::numeric_limits<float>::infinity();  // not itself
-      const float nearest = *std::max_element(cosines, cosines + n);
-      if (nearest < best_cosine) {
-        best_cosine = nearest;
-        best = begin + i;
-      }
-    }
-  }
-  return best;
-}
-
-}  // namespace
-
-Result<std::vector<std::int32_t>> choose_diverse(Context& context, ConstTensorView x,
-                                                 std::int64_t k) {
-  const std::int64_t n = x.rows();
-  std::vector<std::int32_t> chosen;
-  if (k <= 0 || n == 0) return chosen;
-  Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView unit, context.workspace.take(x.shape, DType::f32));
-  FOVEA_CHECK(normalize_rows(context, x, unit));
-  FOVEA_TRY(const TensorView cosines, context.workspace.take(Shape{1, n}, DType::f32));
-
-  // Per row: its largest cosine with a chosen row; infinite once it is chosen itself.
-  std::vector<float> nearest(static_cast<std::size_t>(n), -std::numeric_limits<float>::infinity());
-  FOVEA_TRY(std::int64_t next, first_pick(context, unit));
-  while (true) {
-    chosen.push_back(static_cast<std::int32_t>(next));
-    if (static_cast<std::int64_t>(chosen.size()) == std::min(k, n)) break;
-    FOVEA_CHECK(row_products(context, unit.slice(next, 1), unit, cosines));
-    nearest[static_cast<std::size_t>(next)] = std::numeric_limits<float>::infinity();
-    for (std::size_t i = 0; i < nearest.size(); ++i) {
-      nearest[i] = std::max(nearest[i], cosines.as<float>()[i]);
-    }
-    next = std::min_element(nearest.begin(), nearest.end()) - nearest.begin();
-  }
-  std::sort(chosen.begin(), chosen.end());
-  return chosen;
 }
 
 Result<PruningPlan> DivPrune::plan(const SequenceLayout& layout, const ModelShape& shape) {
@@ -91,12 +35,14 @@ Result<PruningPlan> DivPrune::plan(const SequenceLayout& layout, const ModelShap
 
 Status DivPrune::select(Context& context, int, StageInput& input, Selection& selection) {
   FOVEA_TRY(const ConstTensorView states, input.visual_hidden(context));
-  FOVEA_TRY(const std::vector<std::int32_t> chosen, choose_diverse(context, states, keep_));
   selection = {};
-  selection.count = static_cast<std::int64_t>(chosen.size());
+  selection.count = std::clamp<std::int64_t>(keep_, 0, states.rows());
   FOVEA_TRY(selection.sources, context.workspace.take(Shape{selection.count}, DType::i32));
-  std::copy(chosen.begin(), chosen.end(), selection.sources.as<std::int32_t>());
-  return {};
+  if (selection.count == 0) return {};
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView unit, context.workspace.take(states.shape, DType::f32));
+  FOVEA_CHECK(normalize_rows(context, states, unit));
+  return farthest_rows(context, unit, selection.sources);
 }
 
 }  // namespace fovea

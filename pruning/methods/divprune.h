@@ -13,12 +13,6 @@ namespace fovea {
 const std::vector<SchedulePreset>& divprune_presets();
 inline constexpr const char* kDivPruneDefaultPreset = "9.8";
 
-/// Indices, ascending, of k rows of x (f32 [n, width]) that lie far from each other by cosine
-/// distance 1 - cos: first the row whose nearest neighbour is farthest, then again and again the
-/// row farthest from all chosen ones. The lower index wins among equals. Keeps no [n, n] matrix.
-Result<std::vector<std::int32_t>> choose_diverse(Context& context, ConstTensorView x,
-                                                 std::int64_t k);
-
 class DivPrune final : public Policy {
  public:
   explicit DivPrune(ScheduleRequest request) : request_(std::move(request)) {}
@@ -26,6 +20,7 @@ class DivPrune final : public Policy {
   /// One stage on the embedded prompt; positions are compact, as though the picture had k tokens.
   /// Errors: usage when a layer other than 0 is named, and those of resolve_schedule().
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) override;
+  bool selects_on_device(const SequenceLayout&) const override { return true; }
   Status select(Context& context, int stage_index, StageInput& input,
                 Selection& selection) override;
 

@@ -1,5 +1,7 @@
 #include "pruning/methods/fitprune.h"
 
+#include "kernels/ops/ratings/ratings.h"
+
 namespace fovea {
 
 const std::vector<SchedulePreset>& fitprune_presets() {
@@ -60,7 +62,7 @@ Result<TensorView> FitPrune::score(Context& context, int, StageInput& input) {
   };
   FOVEA_TRY(const TensorView cross, looked_at(RowSet::text));
   FOVEA_TRY(const TensorView self, looked_at(RowSet::visual));
-  for (std::int64_t i = 0; i < cross.shape[0]; ++i) cross.as<float>()[i] *= self.as<float>()[i];
+  FOVEA_CHECK(multiply_scores(context, cross, self));
   return cross;
 }
 

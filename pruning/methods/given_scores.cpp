@@ -4,6 +4,7 @@
 
 #include "kernels/base/npy.h"
 #include "pruning/methods/baselines.h"
+#include "pruning/placed.h"
 
 namespace fovea {
 
@@ -41,12 +42,11 @@ Result<PruningPlan> GivenScores::make_plan(const SequenceLayout& layout, const M
 }
 
 Result<TensorView> GivenScores::score(Context& context, int, StageInput& input) {
-  const auto ids = input.visual_ids();
-  FOVEA_TRY(const TensorView scores,
-            context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
-  std::transform(ids.begin(), ids.end(), scores.as<float>(),
-                 [&](std::int32_t id) { return scores_[static_cast<std::size_t>(id)]; });
-  return scores;
+  std::vector<float> scores;
+  for (const std::int32_t id : input.visual_ids()) {
+    scores.push_back(scores_[static_cast<std::size_t>(id)]);
+  }
+  return placed(context, scores);
 }
 
 }  // namespace fovea

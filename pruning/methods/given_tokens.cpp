@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "kernels/base/file.h"
+#include "pruning/placed.h"
 
 namespace fovea {
 
@@ -122,8 +123,7 @@ Status GivenTokens::select(Context& context, int, StageInput& input, Selection& 
   }
   selection = {};
   selection.count = static_cast<std::int64_t>(kept.size());
-  FOVEA_TRY(selection.sources, context.workspace.take(Shape{selection.count}, DType::i32));
-  std::copy(kept.begin(), kept.end(), selection.sources.as<std::int32_t>());
+  FOVEA_TRY(selection.sources, placed(context, kept));
   return {};
 }
 

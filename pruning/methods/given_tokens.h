@@ -38,6 +38,7 @@ class GivenTokens final : public Policy {
   /// Errors: usage for an id that the prompt does not have, for ids that do not ascend, and for a
   /// layer that the model does not have.
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) override;
+  bool selects_on_device(const SequenceLayout&) const override { return true; }
   Status select(Context& context, int stage_index, StageInput& input,
                 Selection& selection) override;
 

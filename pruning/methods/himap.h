@@ -23,7 +23,6 @@ class HiMap final : public ScoringPolicy {
   /// when no text follows the pictures.
   Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) override;
   Result<TensorView> score(Context& context, int stage_index, StageInput& input) override;
-  bool scores_on_device(const SequenceLayout&) const override { return true; }
 
  private:
   ScheduleRequest request_;

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "kernels/ops/topk/topk.h"
+#include "kernels/ops/ratings/ratings.h"
+#include "kernels/ops/reduce/reduce.h"
 
 namespace fovea {
 
@@ -35,15 +36,8 @@ Result<TensorView> PyramidDrop::score(Context& context, int, StageInput& input) 
   return input.scores(context, {.rows = RowSet::last, .head_reduction = Reduction::mean});
 }
 
-bool PyramidDrop::scores_on_device(const SequenceLayout& layout) const {
-  return std::all_of(layout.visual.begin(), layout.visual.end(), [&](const VisualToken& token) {
-    return token.image == layout.visual.front().image;
-  });
-}
-
 Status PyramidDrop::cut(Context& context, int, StageInput& input, ConstTensorView scores,
                         std::int64_t keep, Selection& selection) {
-  if (context.on_cuda()) return select_best(context, scores, keep, selection);
   const SequenceLayout& layout = input.layout();
   const auto picture_of = [&](std::int32_t id) {
     return static_cast<std::size_t>(layout.visual[static_cast<std::size_t>(id)].image);
@@ -54,26 +48,31 @@ Status PyramidDrop::cut(Context& context, int, StageInput& input, ConstTensorVie
     if (picture_of(id) >= sizes.size()) sizes.resize(picture_of(id) + 1);
     ++sizes[picture_of(id)];
   }
-  std::vector<std::vector<std::int32_t>> present(sizes.size());
-  std::vector<std::vector<float>> ranks(sizes.size());
-  const auto ids = input.visual_ids();
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    present[picture_of(ids[i])].push_back(static_cast<std::int32_t>(i));
-    ranks[picture_of(ids[i])].push_back(scores.as<float>()[i]);
-  }
-
-  const std::vector<std::int64_t> shares = proportional_shares(keep, sizes);
-  std::vector<std::int32_t> kept;
-  for (std::size_t picture = 0; picture < sizes.size(); ++picture) {
-    for (const std::int32_t place : top_k_ascending(ranks[picture], shares[picture])) {
-      kept.push_back(present[picture][static_cast<std::size_t>(place)]);
+  // A picture's tokens stand before the next one's.
+  std::vector<std::int64_t> present(sizes.size(), 0);
+  std::size_t latest = 0;
+  for (const std::int32_t id : input.visual_ids()) {
+    if (picture_of(id) < latest) {
+      return make_error(ErrorCode::internal, "the tokens of two pictures are mixed up");
     }
+    latest = picture_of(id);
+    ++present[latest];
   }
-  std::sort(kept.begin(), kept.end());
+  std::vector<std::int64_t> shares = proportional_shares(keep, sizes);
   selection = {};
-  selection.count = static_cast<std::int64_t>(kept.size());
+  for (std::size_t picture = 0; picture < sizes.size(); ++picture) {
+    shares[picture] = std::min(shares[picture], present[picture]);
+    selection.count += shares[picture];
+  }
   FOVEA_TRY(selection.sources, context.workspace.take(Shape{selection.count}, DType::i32));
-  std::copy(kept.begin(), kept.end(), selection.sources.as<std::int32_t>());
+  std::int64_t first = 0, filled = 0;
+  for (std::size_t picture = 0; picture < sizes.size(); ++picture) {
+    const TensorView kept = selection.sources.slice(filled, shares[picture]);
+    FOVEA_CHECK(top_k_indices(context, scores.slice(first, present[picture]), kept));
+    FOVEA_CHECK(shift_numbers(context, kept, static_cast<std::int32_t>(first)));
+    first += present[picture];
+    filled += shares[picture];
+  }
   return {};
 }
 

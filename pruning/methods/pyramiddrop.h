@@ -24,8 +24,6 @@ class PyramidDrop final : public ScoringPolicy {
   /// Errors: those of resolve_schedule().
   Result<PruningPlan> make_plan(const SequenceLayout& layout, const ModelShape& shape) override;
   Result<TensorView> score(Context& context, int stage_index, StageInput& input) override;
-  /// With one picture, whose share is the whole count.
-  bool scores_on_device(const SequenceLayout& layout) const override;
   Status cut(Context& context, int stage_index, StageInput& input, ConstTensorView scores,
              std::int64_t keep, Selection& selection) override;
 

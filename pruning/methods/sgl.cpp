@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "pruning/exit_calibration_file.h"
+#include "pruning/placed.h"
 
 namespace fovea {
 
@@ -179,13 +180,11 @@ Result<PruningPlan> Sgl::make_plan(const SequenceLayout& layout, const ModelShap
 }
 
 Result<TensorView> Sgl::score(Context& context, int, StageInput& input) {
-  const auto ids = input.visual_ids();
-  FOVEA_TRY(const TensorView scores,
-            context.workspace.take(Shape{static_cast<std::int64_t>(ids.size())}, DType::f32));
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    scores.as<float>()[i] = ranking_->importance[static_cast<std::size_t>(ids[i])];
+  std::vector<float> scores;
+  for (const std::int32_t id : input.visual_ids()) {
+    scores.push_back(ranking_->importance[static_cast<std::size_t>(id)]);
   }
-  return scores;
+  return placed(context, scores);
 }
 
 }  // namespace fovea

@@ -43,27 +43,12 @@ class SparseVlm final : public ScoringPolicy {
   ScheduleRequest request_;
   SparseVlmVersion version_;
   ModelShape shape_;
-  std::vector<float> raters_;  // per text token: 1 / number of raters, or 0
+  Tensor raters_;  // f32, per text token: 1 / number of raters, or 0; where the selection is made
 };
-
-/// Share of every text token in the rating: 1 / raters for raters, 0 for others. For each visual
-/// token a softmax over text tokens of the plain dot products, averaged over visual tokens; text
-/// tokens above the mean are raters, or all where none is. text: f32 [t, d], t >= 1; visual: f32
-/// [m, d].
-Result<std::vector<float>> rater_shares(Context& context, ConstTensorView text,
-                                        ConstTensorView visual);
 
 /// How many of `dropped` tokens version 1 recycles (the best 30 %, and one), and into how many.
 std::int64_t recycled_tokens(std::int64_t dropped);
 std::int64_t recycled_groups(std::int64_t dropped);
-
-/// Density-peak clustering of the rows of x (f32 [n, d]) into `groups` <= n: distance |a - b| /
-/// sqrt(d); density exp(-mean of the squared distances to the `groups` nearest, itself among them);
-/// centres are the rows whose density times the distance to the nearest denser row (to the farthest
-/// of all rows for the densest) is largest; every other row joins the nearest centre. Among equals
-/// the lower index is denser, first chosen, and nearer. Groups come best centre first, each with
-/// its centre first and its other rows ascending.
-std::vector<std::vector<std::int32_t>> density_peak_groups(ConstTensorView x, std::int64_t groups);
 
 /// What rotary positions alone make of attention at distances 0 .. count - 1: the product of two
 /// rotated vectors of ones, divided by sqrt(head_dim). At least 1/16 of its value at distance 0,

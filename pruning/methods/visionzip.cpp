@@ -4,9 +4,13 @@
 #include <charconv>
 #include <cmath>
 
+#include "kernels/ops/cut/cut.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/groups/groups.h"
+#include "kernels/ops/reduce/reduce.h"
+#include "kernels/ops/rows/rows.h"
 #include "kernels/ops/similarity/similarity.h"
-#include "kernels/ops/topk/topk.h"
+#include "pruning/placed.h"
 
 namespace fovea {
 
@@ -94,124 +98,110 @@ Result<PruningPlan> VisionZip::plan(const SequenceLayout& layout, const ModelSha
 
 namespace {
 
-/// Rows of the tower: the class token's, the patches it looks at most, and the others.
-struct Ranked {
-  std::int32_t class_row = -1;
-  std::vector<std::int32_t> dominant, rest;  // ascending
+/// Rows of the tower, on the host.
+struct TowerRows {
+  std::vector<std::int32_t> class_token, patches;
 };
 
-Result<Ranked> rank_patches(Context& context, StageInput& input, std::int64_t keep) {
-  Ranked ranked;
+Result<TowerRows> rows_of_tower(const StageInput& input) {
+  TowerRows rows;
   const auto ids = input.visual_ids();
-  std::vector<std::int32_t> patches;
   for (std::size_t i = 0; i < ids.size(); ++i) {
     const bool has_cell = input.layout().visual[static_cast<std::size_t>(ids[i])].row >= 0;
-    if (has_cell) {
-      patches.push_back(static_cast<std::int32_t>(i));
-    } else {
-      ranked.class_row = static_cast<std::int32_t>(i);
-    }
+    (has_cell ? rows.patches : rows.class_token).push_back(static_cast<std::int32_t>(i));
   }
-  if (ranked.class_row < 0) {
+  if (rows.class_token.empty()) {
     return make_error(ErrorCode::unsupported,
                       "VisionZip reads the attention of the class token, and this tower has none");
   }
-  FOVEA_TRY(const TensorView scores, input.scores(context, {.rows = RowSet::class_token}));
-  std::vector<float> of_patches;
-  for (const std::int32_t row : patches) of_patches.push_back(scores.as<float>()[row]);
-  std::size_t next = 0;
-  const std::vector<std::int32_t> best = top_k_ascending(of_patches, keep);
-  for (std::size_t i = 0; i < patches.size(); ++i) {
-    const bool chosen = next < best.size() && best[next] == static_cast<std::int32_t>(i);
-    (chosen ? ranked.dominant : ranked.rest).push_back(patches[i]);
-    if (chosen) ++next;
-  }
-  return ranked;
+  rows.class_token = {rows.class_token.back()};
+  return rows;
 }
 
-/// Groups of `rest`, each with its target first: targets lie at a uniform stride, every other row
-/// joins the target whose keys are most like its own (the first among equals).
-Result<std::vector<std::vector<std::int32_t>>> group_rest(Context& context, StageInput& input,
-                                                          const std::vector<std::int32_t>& rest,
-                                                          std::int64_t targets) {
-  std::vector<std::vector<std::int32_t>> groups;
-  const auto count = static_cast<std::int64_t>(rest.size());
-  targets = std::min(targets, count);
-  if (targets <= 0) return groups;
+/// The patches that the class token looks at most, and the others, as rows of the tower.
+Status rank_patches(Context& context, StageInput& input, const std::vector<std::int32_t>& patches,
+                    TensorView dominant, TensorView rest) {
+  const auto count = static_cast<std::int64_t>(patches.size());
+  Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView scores, input.scores(context, {.rows = RowSet::class_token}));
+  FOVEA_TRY(TensorView of_patches, context.workspace.take(Shape{1, count}, DType::f32));
+  const ConstTensorView row(scores.data, DType::f32, Shape{1, scores.shape[0]}, scores.device);
+  FOVEA_CHECK(gather_columns(context, row, patches, of_patches));
+  of_patches = TensorView(of_patches.data, DType::f32, Shape{count}, of_patches.device);
+  FOVEA_TRY(const TensorView best, context.workspace.take(dominant.shape, DType::i32));
+  FOVEA_CHECK(top_k_indices(context, of_patches, best));
+  FOVEA_TRY(const TensorView all, placed(context, patches));
+  FOVEA_CHECK(pick_numbers(context, all, best, dominant));
+  return without(context, all, dominant, rest);
+}
+
+/// The places of `count` things with those of `targets` first, which lie at a uniform stride.
+std::vector<std::int32_t> targets_first(std::int64_t count, std::int64_t targets) {
   const std::int64_t stride = count / targets;
-  std::vector<std::int32_t> others;
+  std::vector<std::int32_t> places, others;
   for (std::int64_t i = 0; i < count; ++i) {
-    const std::int32_t row = rest[static_cast<std::size_t>(i)];
-    if (i % stride == 0 && i / stride < targets) {
-      groups.push_back({row});
-    } else {
-      others.push_back(row);
-    }
+    const bool target = i % stride == 0 && i / stride < targets;
+    (target ? places : others).push_back(static_cast<std::int32_t>(i));
   }
+  places.insert(places.end(), others.begin(), others.end());
+  return places;
+}
+
+/// Groups of `rows`, the first of which are the targets: every other row joins the target whose
+/// keys are most like its own (the first among equals).
+Status group_by_keys(Context& context, StageInput& input, ConstTensorView rows,
+                     std::int64_t targets, const Groups& groups) {
+  const std::int64_t others = rows.shape[0] - targets;
   FOVEA_TRY(const ConstTensorView keys, input.visual_keys(context));
   FOVEA_TRY(const TensorView unit, context.workspace.take(keys.shape, DType::f32));
   FOVEA_CHECK(normalize_rows(context, keys, unit));
-  const auto gathered = [&](const std::vector<std::int32_t>& rows) -> Result<TensorView> {
-    FOVEA_TRY(const TensorView out,
-              context.workspace.take(Shape{static_cast<std::int64_t>(rows.size()), keys.shape[1]},
-                                     DType::f32));
-    FOVEA_CHECK(gather_rows(context, unit, rows, out));
-    return out;
-  };
-  std::vector<std::int32_t> target_rows;
-  for (const auto& group : groups) target_rows.push_back(group.front());
-  FOVEA_TRY(const TensorView target_keys, gathered(target_rows));
-  FOVEA_TRY(const TensorView other_keys, gathered(others));
-  FOVEA_TRY(
-      const TensorView cosines,
-      context.workspace.take(Shape{static_cast<std::int64_t>(others.size()), targets}, DType::f32));
-  FOVEA_CHECK(row_products(context, other_keys, target_keys, cosines));
-  for (std::size_t i = 0; i < others.size(); ++i) {
-    const float* row = cosines.row<float>(static_cast<std::int64_t>(i));
-    const auto best = arg_max({row, static_cast<std::size_t>(targets)});
-    groups[static_cast<std::size_t>(std::max(best, 0))].push_back(others[i]);
-  }
-  return groups;
+  FOVEA_TRY(const TensorView ordered,
+            context.workspace.take(Shape{rows.shape[0], keys.shape[1]}, DType::f32));
+  FOVEA_CHECK(gather_rows(context, unit, rows, ordered));
+  FOVEA_TRY(const TensorView cosines, context.workspace.take(Shape{others, targets}, DType::f32));
+  FOVEA_CHECK(row_products(context, ordered.slice(targets, others), ordered.slice(0, targets),
+                           cosines));
+  return join_most_alike(context, cosines, groups);
 }
 
 }  // namespace
 
 Status VisionZip::select(Context& context, int, StageInput& input, Selection& selection) {
-  FOVEA_TRY(const Ranked ranked, rank_patches(context, input, split_.dominant - 1));
-  FOVEA_TRY(const auto groups, group_rest(context, input, ranked.rest, split_.contextual));
+  Workspace& workspace = context.workspace;
+  FOVEA_TRY(const TowerRows rows, rows_of_tower(input));
+  const auto patches = static_cast<std::int64_t>(rows.patches.size());
+  const std::int64_t dominant = std::min(split_.dominant - 1, patches);
+  const std::int64_t rest = patches - dominant;
+  const std::int64_t targets = std::min(split_.contextual, rest);
+  const std::int64_t members = targets > 0 ? rest : 0;  // without targets the rest is dropped
+  selection = {};
+  selection.count = 1 + dominant + targets;
+  selection.appended = targets;
+  FOVEA_TRY(selection.sources, workspace.take(Shape{1 + dominant + members}, DType::i32));
+  FOVEA_TRY(selection.weights, workspace.take(Shape{1 + dominant + members}, DType::f32));
+  FOVEA_TRY(selection.offsets, workspace.take(Shape{selection.count + 1}, DType::i32));
 
-  std::vector<std::int32_t> offsets{0}, sources{ranked.class_row};
-  offsets.push_back(1);
-  std::vector<float> weights{1.0f};
-  for (const std::int32_t row : ranked.dominant) {
-    sources.push_back(row);
-    weights.push_back(1.0f);
-    offsets.push_back(static_cast<std::int32_t>(sources.size()));
+  Workspace::Scope scope(workspace);
+  FOVEA_TRY(const TensorView singles, workspace.take(Shape{1 + dominant}, DType::i32));
+  FOVEA_TRY(const TensorView others, workspace.take(Shape{rest}, DType::i32));
+  FOVEA_TRY(const TensorView class_token, placed(context, rows.class_token));
+  FOVEA_CHECK(copy(context, class_token, singles.slice(0, 1)));
+  FOVEA_CHECK(rank_patches(context, input, rows.patches, singles.slice(1, dominant), others));
+  Groups groups;
+  FOVEA_TRY(groups.offsets, workspace.take(Shape{targets + 1}, DType::i32));
+  FOVEA_TRY(groups.members, workspace.take(Shape{members}, DType::i32));
+  FOVEA_TRY(const TensorView names, workspace.take(Shape{members}, DType::i32));
+  if (members > 0) {
+    FOVEA_TRY(const TensorView order, placed(context, targets_first(rest, targets)));
+    FOVEA_CHECK(pick_numbers(context, others, order, names));
+    FOVEA_CHECK(group_by_keys(context, input, names, targets, groups));
+  } else {
+    FOVEA_TRY(const TensorView none, placed(context, std::vector<std::int32_t>{0}));
+    FOVEA_CHECK(copy(context, none, groups.offsets));
   }
   // The target's own state plus the mean of those that joined it: a sum, not one mean over all.
-  for (const auto& group : groups) {
-    const float share = 1.0f / static_cast<float>(std::max<std::size_t>(group.size() - 1, 1));
-    for (std::size_t i = 0; i < group.size(); ++i) {
-      sources.push_back(group[i]);
-      weights.push_back(i == 0 ? 1.0f : share);
-    }
-    offsets.push_back(static_cast<std::int32_t>(sources.size()));
-  }
-
-  selection = {};
-  selection.count = static_cast<std::int64_t>(offsets.size()) - 1;
-  selection.appended = static_cast<std::int64_t>(groups.size());
-  const auto taken = [&](const auto& values, DType dtype) -> Result<TensorView> {
-    FOVEA_TRY(const TensorView view,
-              context.workspace.take(Shape{static_cast<std::int64_t>(values.size())}, dtype));
-    std::copy(values.begin(), values.end(),
-              view.as<typename std::decay_t<decltype(values)>::value_type>());
-    return view;
-  };
-  FOVEA_TRY(selection.sources, taken(sources, DType::i32));
-  FOVEA_TRY(selection.offsets, taken(offsets, DType::i32));
-  FOVEA_TRY(selection.weights, taken(weights, DType::f32));
-  return {};
+  return singles_and_groups(context, singles, names, groups, GroupWeights::first_and_mean,
+                            selection.sources, selection.offsets, selection.weights);
 }
 
 }  // namespace fovea

@@ -44,6 +44,7 @@ class VisionZip final : public Policy {
   bool in_vision_tower() const override { return true; }
   /// One stage after the last block that runs. Errors: those of split_tokens().
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) override;
+  bool selects_on_device(const SequenceLayout&) const override { return true; }
   /// Survivors: the class token, the dominant patches in raster order, then the contextual tokens,
   /// each with its target first among its sources. Errors: unsupported without a class token.
   Status select(Context& context, int stage_index, StageInput& input,

@@ -4,7 +4,8 @@
 #include <charconv>
 #include <numeric>
 
-#include "kernels/ops/topk/topk.h"
+#include "kernels/ops/counts/counts.h"
+#include "kernels/ops/rows/rows.h"
 #include "pruning/draw.h"
 
 namespace fovea {
@@ -75,34 +76,36 @@ Result<TensorView> ZipVl::score(Context& context, int, StageInput& input) {
   FOVEA_TRY(const TensorView mass, input.scores(context, {.rows = RowSet::probes,
                                                           .columns = ColumnSet::all,
                                                           .head_reduction = Reduction::mean}));
-  const std::span<float> scores(mass.as<float>(), static_cast<std::size_t>(mass.shape[0]));
-  const std::int64_t carrying = tokens_carrying({scores.begin(), scores.end()}, tau_);
+  FOVEA_TRY(const TensorView carrying, context.workspace.take(Shape{1}, DType::i32));
+  FOVEA_CHECK(tokens_carrying(context, mass, tau_, carrying));
   // Divided by the number of probes that can see a token, early tokens lose their head start.
+  std::vector<float> seeing(static_cast<std::size_t>(mass.shape[0]), 1.0f);
+  std::vector<std::int32_t> visual;
   auto blind = probes_.begin();
-  for (std::size_t position = 0; position < scores.size(); ++position) {
+  for (std::size_t position = 0; position < seeing.size(); ++position) {
     while (blind != probes_.end() && static_cast<std::size_t>(*blind) < position) ++blind;
-    const auto seeing = probes_.end() - blind;
-    if (seeing > 0) scores[position] /= static_cast<float>(seeing);
+    if (blind != probes_.end()) seeing[position] = static_cast<float>(probes_.end() - blind);
+    if (layout.kinds[position] == TokenKind::visual) {
+      visual.push_back(static_cast<std::int32_t>(position));
+    }
   }
-  const auto is_visual = [&](std::size_t position) {
-    return layout.kinds[position] == TokenKind::visual;
-  };
-  important_ = 0;
-  for (const std::int32_t position : top_k_ascending(scores, carrying)) {
-    if (is_visual(static_cast<std::size_t>(position))) ++important_;
-  }
-  std::size_t filled = 0;
-  for (std::size_t position = 0; position < scores.size(); ++position) {
-    if (is_visual(position)) scores[filled++] = scores[position];
-  }
-  return TensorView(mass.data, DType::f32, Shape{static_cast<std::int64_t>(filled)});
+  FOVEA_CHECK(divide_scores(context, mass, seeing));
+  FOVEA_TRY(important_, context.workspace.take(Shape{1}, DType::i32));
+  FOVEA_CHECK(listed_among_best(context, mass, carrying, visual, important_));
+  const auto count = static_cast<std::int64_t>(visual.size());
+  FOVEA_TRY(const TensorView scores, context.workspace.take(Shape{1, count}, DType::f32));
+  const ConstTensorView row(mass.data, DType::f32, Shape{1, mass.shape[0]}, mass.device);
+  FOVEA_CHECK(gather_columns(context, row, visual, scores));
+  return TensorView(scores.data, DType::f32, Shape{count}, scores.device);
 }
 
 Status ZipVl::cut(Context& context, int, StageInput&, ConstTensorView scores, std::int64_t keep,
                   Selection& selection) {
-  FOVEA_CHECK(select_best(context, scores, std::min(keep, important_), selection));
-  FOVEA_TRY(selection.device_count, context.workspace.take(Shape{1}, DType::i32));
-  *selection.device_count.as<std::int32_t>() = static_cast<std::int32_t>(selection.count);
+  selection = {};
+  selection.count = scores.shape[0];
+  FOVEA_TRY(selection.sources, context.workspace.take(Shape{selection.count}, DType::i32));
+  FOVEA_CHECK(best_indices(context, scores, keep, important_, selection.sources));
+  selection.device_count = important_;
   return {};
 }
 
@@ -121,19 +124,6 @@ std::vector<std::int32_t> probe_positions(std::int64_t tokens, std::uint64_t key
     order.push_back(static_cast<std::int32_t>(position));
   }
   return order;
-}
-
-std::int64_t tokens_carrying(std::vector<float> mass, double tau) {
-  std::sort(mass.begin(), mass.end(), std::greater<>());
-  const double wanted = tau * std::accumulate(mass.begin(), mass.end(), 0.0);
-  double sum = 0;
-  std::int64_t count = 0;
-  for (const float value : mass) {
-    if (sum >= wanted) break;
-    sum += value;
-    ++count;
-  }
-  return count;
 }
 
 }  // namespace fovea

@@ -36,15 +36,13 @@ class ZipVl final : public ScoringPolicy {
   double tau_;
   std::uint64_t seed_;
   std::vector<std::int32_t> probes_;  // prompt positions
-  std::int64_t important_ = 0;        // visual tokens that carry attention, at the stage being run
+  /// Of the stage being run: how many visual tokens carry attention, i32 [1].
+  TensorView important_;
 };
 
 /// The most recent 5 % of a prompt's positions and as many of the others drawn by lot (as in the
 /// same authors' ZipCache; the paper names no numbers), at least one of each where there are two;
 /// ascending. The draw is the same on every machine.
 std::vector<std::int32_t> probe_positions(std::int64_t tokens, std::uint64_t key);
-
-/// The smallest number of values whose sum, largest first, reaches tau times the sum of all.
-std::int64_t tokens_carrying(std::vector<float> mass, double tau);
 
 }  // namespace fovea

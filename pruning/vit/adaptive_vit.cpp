@@ -5,13 +5,18 @@
 #include <string>
 #include <utility>
 
+#include "kernels/copy.h"
+#include "kernels/fetch.h"
+#include "kernels/ops/counts/counts.h"
+#include "kernels/ops/gather/gather.h"
+#include "kernels/ops/ratings/ratings.h"
+#include "kernels/ops/reduce/reduce.h"
 #include "kernels/ops/topk/topk.h"
 
 namespace fovea {
 
 namespace {
 
-constexpr double kNormEpsilon = 1e-8;
 constexpr float kEmaShare = 0.01F;
 constexpr int kPublishedDepth = 12;
 constexpr int kPublishedCuts[] = {4, 7, 10};
@@ -26,38 +31,11 @@ std::uint64_t mix(std::uint64_t x) {  // the finaliser of splitmix64
   return x ^ (x >> 31);
 }
 
-std::int64_t above(std::span<const float> scores, float threshold) {
-  return std::ranges::count_if(scores, [threshold](float score) { return score > threshold; });
-}
-
 bool compares(VitKeepRule rule) {
   return rule == VitKeepRule::threshold || rule == VitKeepRule::batch_average;
 }
 
 }  // namespace
-
-Status adaptive_vit_scores(ConstTensorView class_rows, ConstTensorView norms,
-                           std::span<float> scores) {
-  const auto patches = static_cast<std::int64_t>(scores.size());
-  if (class_rows.dtype != DType::f32 || norms.dtype != DType::f32 || class_rows.shape.rank() != 2 ||
-      !(class_rows.shape == norms.shape) || class_rows.shape[1] != patches) {
-    return make_error(ErrorCode::usage, "scores of " + std::to_string(patches) +
-                                            " patches need as many of each head, found " +
-                                            class_rows.shape.to_string() + " and " +
-                                            norms.shape.to_string());
-  }
-  const std::int64_t heads = class_rows.shape[0];
-  for (std::int64_t i = 0; i < patches; ++i) {
-    double total = kNormEpsilon, weighted = 0;
-    for (std::int64_t head = 0; head < heads; ++head) {
-      const double norm = norms.row<float>(head)[i];
-      total += norm;
-      weighted += norm * class_rows.row<float>(head)[i];
-    }
-    scores[static_cast<std::size_t>(i)] = static_cast<float>(weighted / total);
-  }
-  return {};
-}
 
 Status check_vit_prune(const VitPruneSettings& settings, int layers) {
   int before = kFirstScoredBlock;
@@ -99,8 +77,8 @@ VitPruning::VitPruning(VitPruneSettings settings, std::span<const std::uint64_t>
     : settings_(std::move(settings)),
       keys_(picture_keys.begin(), picture_keys.end()),
       patches_(patches),
-      state_(picture_keys.size(), std::vector<float>(static_cast<std::size_t>(patches), 0.0F)),
-      scored_(picture_keys.size(), false) {}
+      present_(picture_keys.size(), patches),
+      state_(picture_keys.size()) {}
 
 int VitPruning::cut_before(int block) const {
   const auto found = std::ranges::find(settings_.cuts, block, &VitCut::block);
@@ -113,69 +91,138 @@ bool VitPruning::wants_scores(int block) const {
   return !settings_.cuts.empty() && block < settings_.cuts.back().block;
 }
 
-void VitPruning::add_scores(std::int64_t picture, std::span<const float> scores) {
+Status VitPruning::add_scores(Context& context, std::int64_t picture, ConstTensorView scores) {
   const auto p = static_cast<std::size_t>(picture);
-  std::vector<float>& state = state_[p];
-  const bool first = !scored_[p] || settings_.state == VitScoreState::last;
-  scored_[p] = true;
-  for (std::size_t i = 0; i < state.size(); ++i) {
-    if (first) {
-      state[i] = scores[i];
-    } else if (settings_.state == VitScoreState::accu) {
-      state[i] += scores[i];
-    } else {
-      state[i] = (1.0F - kEmaShare) * state[i] + kEmaShare * scores[i];
-    }
+  const bool first = state_[p].empty();
+  if (scores.shape != Shape{present_[p]}) {
+    return make_error(ErrorCode::usage, std::to_string(present_[p]) + " patches need as many scores, found " +
+                                            scores.shape.to_string());
   }
+  if (present_[p] == 0) return {};
+  if (first) {
+    FOVEA_TRY(state_[p], Tensor::allocate(scores.shape, DType::f32, context.device));
+  }
+  if (first || settings_.state == VitScoreState::last) return copy(context, scores, state_[p].view());
+  if (settings_.state == VitScoreState::accu) {
+    return blend_scores(context, state_[p].view(), 1.0F, scores, 1.0F);
+  }
+  return blend_scores(context, state_[p].view(), 1.0F - kEmaShare, scores, kEmaShare);
 }
 
-std::span<const float> VitPruning::state(std::int64_t picture) const {
-  return state_[static_cast<std::size_t>(picture)];
+ConstTensorView VitPruning::scored(std::size_t picture) const {
+  return state_[picture].view();
 }
 
-std::vector<std::int32_t> VitPruning::choose(const VitCut& cut, std::int64_t batch_k,
-                                             std::int64_t picture) const {
-  const std::span<const float> scores = state(picture);
-  const auto count =
-      static_cast<std::int64_t>(std::lround(cut.keep_share * static_cast<double>(patches_)));
-  std::vector<std::int32_t> survivors;
-  switch (settings_.rule) {
-    case VitKeepRule::threshold:
-      for (std::size_t i = 0; i < scores.size(); ++i) {
-        if (scores[i] > cut.threshold) survivors.push_back(static_cast<std::int32_t>(i));
-      }
-      return survivors;
-    case VitKeepRule::batch_average:
-      return top_k_ascending(scores, batch_k);
-    case VitKeepRule::top_k:
-      return top_k_ascending(scores, count);
-    case VitKeepRule::random:
-      break;
+Result<std::vector<float>> VitPruning::state(Context& context, std::int64_t picture) const {
+  const ConstTensorView there = scored(static_cast<std::size_t>(picture));
+  std::vector<float> here(static_cast<std::size_t>(there.empty() ? 0 : there.shape[0]));
+  if (!here.empty()) {
+    FOVEA_CHECK(copy(context, there,
+                     TensorView(reinterpret_cast<std::byte*>(here.data()), DType::f32,
+                                there.shape)));
   }
-  std::vector<float> lots(scores.size());
+  return here;
+}
+
+std::int64_t VitPruning::counted(const VitCut& cut) const {
+  return std::lround(cut.keep_share * static_cast<double>(patches_));
+}
+
+std::vector<std::int32_t> VitPruning::draw(const VitCut& cut, std::size_t picture) const {
+  std::vector<float> lots(static_cast<std::size_t>(present_[picture]));
   const std::uint64_t key =
       mix(settings_.seed * 0x9E3779B97F4A7C15ull +
-          mix(keys_[static_cast<std::size_t>(picture)] + static_cast<std::uint64_t>(cut.block)));
+          mix(keys_[picture] + static_cast<std::uint64_t>(cut.block)));
   for (std::size_t i = 0; i < lots.size(); ++i) {
     lots[i] = static_cast<float>(mix(key + (i + 1) * 0x9E3779B97F4A7C15ull) >> 40);
   }
-  return top_k_ascending(lots, count);
+  return top_k_ascending(lots, counted(cut));
 }
 
-std::vector<std::vector<std::int32_t>> VitPruning::cut(int index) {
-  const VitCut& cut = settings_.cuts[static_cast<std::size_t>(index)];
-  std::int64_t batch_k = 0;
-  if (settings_.rule == VitKeepRule::batch_average && !state_.empty()) {
-    for (const auto& scores : state_) batch_k += above(scores, cut.threshold);
-    batch_k /= static_cast<std::int64_t>(state_.size());
+Result<VitPruning::Survivors> VitPruning::above(Context& context, float threshold) const {
+  const auto pictures = static_cast<std::int64_t>(state_.size());
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView counts, context.workspace.take({pictures}, DType::i32));
+  FOVEA_TRY(const TensorView indices, context.workspace.take({pictures * patches_}, DType::i32));
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    if (present_[static_cast<std::size_t>(p)] == 0) continue;
+    const ConstTensorView scores = scored(static_cast<std::size_t>(p));
+    FOVEA_CHECK(indices_above(context, scores, threshold, counts.slice(p, 1),
+                              indices.slice(p * patches_, scores.shape[0])));
   }
-  std::vector<std::vector<std::int32_t>> survivors;
+  FOVEA_TRY(const Arriving arriving_counts, Arriving::start(context, counts));
+  FOVEA_TRY(const Arriving arriving, Arriving::start(context, indices));
+  FOVEA_TRY(const auto numbers, arriving_counts.wait());
+  FOVEA_TRY(const auto found, arriving.wait());
+  Survivors survivors;
   for (std::size_t p = 0; p < state_.size(); ++p) {
-    survivors.push_back(choose(cut, batch_k, static_cast<std::int64_t>(p)));
-    std::vector<float> left;
-    for (const std::int32_t i : survivors.back()) {
-      left.push_back(state_[p][static_cast<std::size_t>(i)]);
+    const auto begin = found.begin() + static_cast<std::ptrdiff_t>(p) * patches_;
+    survivors.emplace_back(begin, begin + (present_[p] == 0 ? 0 : numbers[p]));
+  }
+  return survivors;
+}
+
+Result<VitPruning::Survivors> VitPruning::best(Context& context, std::int64_t count) const {
+  const Workspace::Scope scope(context.workspace);
+  std::vector<std::int64_t> counts;
+  std::int64_t total = 0;
+  for (const std::int64_t present : present_) {
+    counts.push_back(std::clamp<std::int64_t>(count, 0, present));
+    total += counts.back();
+  }
+  FOVEA_TRY(const TensorView indices, context.workspace.take({total}, DType::i32));
+  std::int64_t filled = 0;
+  for (std::size_t p = 0; p < state_.size(); ++p) {
+    if (counts[p] == 0) continue;
+    FOVEA_CHECK(top_k_indices(context, scored(p), indices.slice(filled, counts[p])));
+    filled += counts[p];
+  }
+  FOVEA_TRY(const Arriving arriving, Arriving::start(context, indices));
+  FOVEA_TRY(const auto found, arriving.wait());
+  Survivors survivors;
+  auto begin = found.begin();
+  for (const std::int64_t kept : counts) {
+    survivors.emplace_back(begin, begin + kept);
+    begin += kept;
+  }
+  return survivors;
+}
+
+Result<std::vector<std::vector<std::int32_t>>> VitPruning::cut(Context& context, int index) {
+  const VitCut& cut = settings_.cuts[static_cast<std::size_t>(index)];
+  const bool by_lot = settings_.rule == VitKeepRule::random;
+  for (std::size_t p = 0; p < state_.size() && !by_lot; ++p) {
+    if (present_[p] > 0 && state_[p].empty()) {
+      return make_error(ErrorCode::internal, "a cut of patches that nobody scored");
     }
+  }
+  Survivors survivors;
+  if (by_lot) {
+    for (std::size_t p = 0; p < state_.size(); ++p) survivors.push_back(draw(cut, p));
+  } else if (settings_.rule == VitKeepRule::top_k) {
+    FOVEA_TRY(survivors, best(context, counted(cut)));
+  } else {
+    FOVEA_TRY(survivors, above(context, cut.threshold));
+  }
+  if (settings_.rule == VitKeepRule::batch_average && !state_.empty()) {
+    std::int64_t together = 0;
+    for (const auto& of_picture : survivors) together += std::ssize(of_picture);
+    FOVEA_TRY(survivors, best(context, together / std::ssize(state_)));
+  }
+  for (std::size_t p = 0; p < state_.size(); ++p) {
+    present_[p] = std::ssize(survivors[p]);
+    if (state_[p].empty()) continue;
+    if (present_[p] == 0) {
+      state_[p] = {};
+      continue;
+    }
+    FOVEA_TRY(Tensor left, Tensor::allocate({present_[p]}, DType::f32, context.device));
+    const auto column = [](auto view) {
+      view.shape = Shape{view.shape[0], 1};
+      view.row_stride = 1;
+      return view;
+    };
+    FOVEA_CHECK(gather_rows(context, column(scored(p)), survivors[p], column(left.view())));
     state_[p] = std::move(left);
   }
   return survivors;

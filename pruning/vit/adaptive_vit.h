@@ -10,18 +10,9 @@
 #include <span>
 #include <vector>
 
-#include "kernels/base/error.h"
-#include "kernels/tensor.h"
+#include "kernels/context.h"
 
 namespace fovea {
-
-/// s[i] = sum over heads of class_rows[h, i] * r[h, i], with r[h, i] = norms[h, i] / (sum over
-/// heads of norms[h, i] + 1e-8) (section 3): each patch asks the heads that write most into it.
-/// class_rows: f32 [heads, n], the class token's attention to n patches. norms: f32 [heads, n], the
-/// lengths of the patches' attention outputs per head, before the output projection. Summed in
-/// double, rounded once. Errors: usage (shapes).
-Status adaptive_vit_scores(ConstTensorView class_rows, ConstTensorView norms,
-                           std::span<float> scores);
 
 /// Which scores decide: those of the block before (published), their sum over blocks, or a running
 /// mean that moves by a hundredth each block.
@@ -74,23 +65,32 @@ class VitPruning {
   int cut_before(int block) const;
   /// Whether a block's scores can still decide anything.
   bool wants_scores(int block) const;
-  /// The scores of the block that has just run: of a picture's patches that are present, in order.
-  void add_scores(std::int64_t picture, std::span<const float> scores);
-  /// What a cut would compare: the score state of the patches present.
-  std::span<const float> state(std::int64_t picture) const;
+  /// The scores of the block that has just run: of a picture's patches that are present, in order;
+  /// f32 [n], where the context computes, which is one place for a whole pass.
+  Status add_scores(Context& context, std::int64_t picture, ConstTensorView scores);
+  /// What a cut would compare: the score state of the patches present. Waits for them.
+  Result<std::vector<float>> state(Context& context, std::int64_t picture) const;
   /// Decides a cut for all pictures: ascending indices among the patches present before it. None at
-  /// all may survive: then the class token goes on alone.
-  std::vector<std::vector<std::int32_t>> cut(int index);
+  /// all may survive: then the class token goes on alone. Where scores lie on a GPU they are
+  /// compared there, and the host waits for the names of those that stay. Errors: internal where
+  /// nobody has scored.
+  Result<std::vector<std::vector<std::int32_t>>> cut(Context& context, int index);
 
  private:
-  std::vector<std::int32_t> choose(const VitCut& cut, std::int64_t batch_k,
-                                   std::int64_t picture) const;
+  using Survivors = std::vector<std::vector<std::int32_t>>;
+  std::int64_t counted(const VitCut& cut) const;
+  std::vector<std::int32_t> draw(const VitCut& cut, std::size_t picture) const;
+  /// Each picture's patches above the threshold.
+  Result<Survivors> above(Context& context, float threshold) const;
+  /// Each picture's `count` best, or all.
+  Result<Survivors> best(Context& context, std::int64_t count) const;
+  ConstTensorView scored(std::size_t picture) const;
 
   VitPruneSettings settings_;
   std::vector<std::uint64_t> keys_;
   std::int64_t patches_;
-  std::vector<std::vector<float>> state_;  // per picture; empty before the first scores
-  std::vector<bool> scored_;
+  std::vector<std::int64_t> present_;  // per picture
+  std::vector<Tensor> state_;          // per picture; empty before the first scores
 };
 
 /// Multiply-adds in units of 1e9, as papers count a ViT's "GFLOPs" (section 5): for a block over n

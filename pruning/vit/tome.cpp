@@ -2,18 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
 #include <string>
+
+#include "kernels/ops/alike/alike.h"
 
 namespace fovea {
 
 namespace {
-
-/// The most that can merge away among n tokens.
-std::int64_t most_merges(std::int64_t n, std::int64_t special) {
-  return std::max<std::int64_t>(0, (n - special) / 2);
-}
 
 Error wrong(std::string message) {
   return make_error(ErrorCode::usage, "ToMe: " + std::move(message));
@@ -97,80 +92,6 @@ Result<double> tome_keep_for_work(const VitWork& work, int blocks, std::int64_t 
   FOVEA_TRY(const double above, cost(high));
   const bool low_is_nearer = wanted - below < above - wanted;
   return static_cast<double>(low_is_nearer ? low : high) / static_cast<double>(work.patches);
-}
-
-Result<ToMeGroups> tome_groups(ConstTensorView keys, std::span<const float> sizes,
-                               std::int64_t merges, std::int64_t special) {
-  const std::int64_t n = keys.shape.rank() == 2 ? keys.rows() : -1;
-  if (n != static_cast<std::int64_t>(sizes.size()) || special < 0 || special > n) {
-    return wrong("keys and sizes of " + std::to_string(sizes.size()) + " tokens, found keys " +
-                 keys.shape.to_string());
-  }
-  const std::int64_t channels = keys.shape[1];
-  std::vector<double> norms(sizes.size());
-  for (std::int64_t i = 0; i < n; ++i) {
-    const float* key = keys.row<float>(i);
-    norms[static_cast<std::size_t>(i)] =
-        std::sqrt(std::inner_product(key, key + channels, key, 0.0));
-  }
-  struct Match {
-    std::int64_t from = 0, to = -1;
-    double cosine = -std::numeric_limits<double>::infinity();
-  };
-  std::vector<Match> matches;
-  for (std::int64_t a = 0; a < n; a += 2) {
-    if (a < special) continue;
-    Match match;
-    match.from = a;
-    for (std::int64_t b = 1; b < n; b += 2) {
-      if (b < special) continue;
-      const float* first = keys.row<float>(a);
-      const double scale = norms[static_cast<std::size_t>(a)] * norms[static_cast<std::size_t>(b)];
-      const double dot = std::inner_product(first, first + channels, keys.row<float>(b), 0.0);
-      const double cosine = scale > 0 ? dot / scale : 0.0;
-      if (cosine > match.cosine) {
-        match.cosine = cosine;
-        match.to = b;
-      }
-    }
-    if (match.to >= 0) matches.push_back(match);
-  }
-  std::stable_sort(matches.begin(), matches.end(),
-                   [](const Match& x, const Match& y) { return x.cosine > y.cosine; });
-  matches.resize(static_cast<std::size_t>(
-      std::min({merges, most_merges(n, special), static_cast<std::int64_t>(matches.size())})));
-  std::sort(matches.begin(), matches.end(),
-            [](const Match& x, const Match& y) { return x.from < y.from; });
-
-  std::vector<std::vector<std::int32_t>> into(static_cast<std::size_t>(n));
-  std::vector<bool> gone(static_cast<std::size_t>(n), false);
-  for (const Match& match : matches) {
-    into[static_cast<std::size_t>(match.to)].push_back(static_cast<std::int32_t>(match.from));
-    gone[static_cast<std::size_t>(match.from)] = true;
-  }
-  ToMeGroups groups;
-  groups.offsets.push_back(0);
-  const auto add = [&](std::int64_t token) {
-    std::vector<std::int32_t>& others = into[static_cast<std::size_t>(token)];
-    others.insert(others.begin(), static_cast<std::int32_t>(token));
-    double size = 0;
-    for (const std::int32_t source : others) size += sizes[static_cast<std::size_t>(source)];
-    for (const std::int32_t source : others) {
-      groups.sources.push_back(source);
-      // A token by itself goes on as it is, to the bit.
-      groups.weights.push_back(
-          others.size() == 1 ? 1.0f
-                             : static_cast<float>(sizes[static_cast<std::size_t>(source)] / size));
-    }
-    groups.offsets.push_back(static_cast<std::int32_t>(groups.sources.size()));
-  };
-  for (std::int64_t i = 0; i < special; ++i) add(i);
-  for (std::int64_t parity : {0, 1}) {
-    for (std::int64_t i = parity; i < n; i += 2) {
-      if (i >= special && !gone[static_cast<std::size_t>(i)]) add(i);
-    }
-  }
-  return groups;
 }
 
 }  // namespace fovea

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "kernels/base/error.h"
-#include "kernels/tensor.h"
 #include "pruning/vit/adaptive_vit.h"
 
 namespace fovea {
@@ -37,21 +36,5 @@ Result<std::vector<std::int64_t>> tome_merges(const ToMeSettings& settings, int 
 /// whole patches allow. Errors: usage where even merging all that can merge costs more.
 Result<double> tome_keep_for_work(const VitWork& work, int blocks, std::int64_t special,
                                   double share);
-
-/// The tokens that go on, each with those it is made of.
-struct ToMeGroups {
-  std::vector<std::int32_t> offsets;  // group g has sources [offsets[g], offsets[g + 1])
-  std::vector<std::int32_t> sources;  // the token that others merged into comes first
-  std::vector<float> weights;         // of sources: their sizes over the group's
-};
-
-/// keys: f32 [n, channels], averaged over heads; sizes: of the n tokens. Tokens of even places
-/// each find the token of an odd place with the largest cosine between keys (the first among
-/// equals); the `merges` that found the closest (the first among equals) merge into theirs,
-/// weighted by size. The first `special` tokens (a class token, a distillation token) neither merge
-/// away nor take others in. Groups: those, then the even tokens left, then the odd ones. Fewer
-/// merge where fewer can. Errors: usage (shapes).
-Result<ToMeGroups> tome_groups(ConstTensorView keys, std::span<const float> sizes,
-                               std::int64_t merges, std::int64_t special);
 
 }  // namespace fovea

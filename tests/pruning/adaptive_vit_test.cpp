@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/ops/ratings/ratings.h"
+
 namespace fovea {
 namespace {
 
@@ -16,13 +18,41 @@ ConstTensorView view_of(const std::vector<float>& values, std::int64_t heads) {
   return {reinterpret_cast<const std::byte*>(values.data()), DType::f32, {heads, patches}};
 }
 
+TensorView room_for(std::vector<float>& scores) {
+  return {reinterpret_cast<std::byte*>(scores.data()), DType::f32,
+          {static_cast<std::int64_t>(scores.size())}};
+}
+
 std::vector<float> scores_of(const std::vector<float>& class_rows, const std::vector<float>& norms,
                              std::int64_t heads) {
   std::vector<float> scores(class_rows.size() / static_cast<std::size_t>(heads));
-  const Status status =
-      adaptive_vit_scores(view_of(class_rows, heads), view_of(norms, heads), scores);
-  EXPECT_TRUE(status);
+  Context context;
+  EXPECT_TRUE(scores_by_head_norms(context, view_of(class_rows, heads), view_of(norms, heads),
+                                   room_for(scores)));
   return scores;
+}
+
+/// Adds scores, and cuts, on the CPU.
+void add(VitPruning& pruning, std::int64_t picture, const std::vector<float>& scores) {
+  Context context;
+  const ConstTensorView view(reinterpret_cast<const std::byte*>(scores.data()), DType::f32,
+                             {static_cast<std::int64_t>(scores.size())});
+  const Status status = pruning.add_scores(context, picture, view);
+  EXPECT_TRUE(status) << status.error().to_string();
+}
+
+Survivors cut_of(VitPruning& pruning, int index) {
+  Context context;
+  auto survivors = pruning.cut(context, index);
+  EXPECT_TRUE(survivors) << survivors.error().to_string();
+  return survivors ? *survivors : Survivors{};
+}
+
+std::vector<float> state_of(const VitPruning& pruning) {
+  Context context;
+  auto state = pruning.state(context, 0);
+  EXPECT_TRUE(state);
+  return state ? *state : std::vector<float>{};
 }
 
 VitPruneSettings one_cut(float threshold, VitKeepRule rule = VitKeepRule::threshold) {
@@ -38,9 +68,9 @@ Survivors cut_once(const VitPruneSettings& settings,
   for (std::size_t p = 0; p < keys.size(); ++p) keys[p] = p;
   VitPruning pruning(settings, keys, static_cast<std::int64_t>(scores.front().size()));
   for (std::size_t p = 0; p < scores.size(); ++p) {
-    pruning.add_scores(static_cast<std::int64_t>(p), scores[p]);
+    add(pruning, static_cast<std::int64_t>(p), scores[p]);
   }
-  return pruning.cut(0);
+  return cut_of(pruning, 0);
 }
 
 // ---- Scores (section 3) ------------------------------------------------------------------------
@@ -75,8 +105,10 @@ TEST(AdaptiveVit, a_patch_that_nothing_was_written_into_scores_zero) {
 TEST(AdaptiveVit, shapes_that_disagree_are_usage_errors) {
   const std::vector<float> six(6), four(4);
   std::vector<float> scores(3);
-  EXPECT_FALSE(adaptive_vit_scores(view_of(six, 2), view_of(four, 2), scores));
-  EXPECT_FALSE(adaptive_vit_scores(view_of(six, 3), view_of(six, 3), scores));
+  Context context;
+  EXPECT_FALSE(
+      scores_by_head_norms(context, view_of(six, 2), view_of(four, 2), room_for(scores)));
+  EXPECT_FALSE(scores_by_head_norms(context, view_of(six, 3), view_of(six, 3), room_for(scores)));
 }
 
 // ---- Survivors (section 4) ---------------------------------------------------------------------
@@ -110,13 +142,13 @@ TEST(AdaptiveVit, top_k_and_random_keep_a_share_of_all_patches) {
     const std::vector<std::uint64_t> keys{7};
     VitPruning pruning(settings, keys, 8);
     const std::vector<float> scores{.1F, .8F, .2F, .7F, .3F, .6F, .4F, .5F};
-    pruning.add_scores(0, scores);
-    const auto first = pruning.cut(0).front();
+    add(pruning, 0, scores);
+    const auto first = cut_of(pruning, 0).front();
     EXPECT_EQ(first.size(), 6U);
     if (rule == VitKeepRule::top_k) {
       EXPECT_EQ(first, (std::vector<std::int32_t>{1, 3, 4, 5, 6, 7}));
     }
-    EXPECT_EQ(pruning.cut(1).front().size(), 4U);
+    EXPECT_EQ(cut_of(pruning, 1).front().size(), 4U);
   }
 }
 
@@ -125,7 +157,8 @@ TEST(AdaptiveVit, random_depends_on_seed_and_picture_alone) {
   const auto draw = [&](std::uint64_t seed, std::uint64_t key) {
     settings.seed = seed;
     const std::vector<std::uint64_t> keys{key};
-    return VitPruning(settings, keys, 64).cut(0).front();
+    VitPruning pruning(settings, keys, 64);
+    return cut_of(pruning, 0).front();
   };
   EXPECT_EQ(draw(1, 2), draw(1, 2));
   EXPECT_NE(draw(1, 2), draw(2, 2));
@@ -146,12 +179,12 @@ TEST(AdaptiveVit, states_follow_the_survivors) {
     settings.state = wanted.state;
     const std::vector<std::uint64_t> keys{0};
     VitPruning pruning(settings, keys, 3);
-    pruning.add_scores(0, std::vector<float>{.1F, .5F, .2F});
-    EXPECT_EQ(pruning.state(0)[1], wanted.first);
-    EXPECT_EQ(pruning.cut(0), (Survivors{{1}}));
-    pruning.add_scores(0, std::vector<float>{.3F});
-    ASSERT_EQ(pruning.state(0).size(), 1U);
-    EXPECT_FLOAT_EQ(pruning.state(0)[0], wanted.second);
+    add(pruning, 0, {.1F, .5F, .2F});
+    EXPECT_EQ(state_of(pruning)[1], wanted.first);
+    EXPECT_EQ(cut_of(pruning, 0), (Survivors{{1}}));
+    add(pruning, 0, {.3F});
+    ASSERT_EQ(state_of(pruning).size(), 1U);
+    EXPECT_FLOAT_EQ(state_of(pruning)[0], wanted.second);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "kernels/ops/similarity/similarity.h"
 #include "support/fake_stage.h"
 #include "support/tensors.h"
 
@@ -29,9 +30,14 @@ Indices choose(const Rows& rows, std::int64_t k) {
     std::copy(rows[i].begin(), rows[i].end(), x.view().row<float>(static_cast<std::int64_t>(i)));
   }
   Context context = testing::cpu_context(2);
-  auto chosen = choose_diverse(context, x.view(), k);
-  EXPECT_TRUE(chosen) << chosen.error().to_string();
-  return chosen ? *chosen : Indices{};
+  const std::int64_t count = std::min(k, x.view().rows());
+  Indices chosen(static_cast<std::size_t>(count));
+  if (count == 0) return chosen;
+  EXPECT_TRUE(normalize_rows(context, x.view(), x.view()));
+  const TensorView indices(reinterpret_cast<std::byte*>(chosen.data()), DType::i32, Shape{count});
+  const Status status = farthest_rows(context, x.view(), indices);
+  EXPECT_TRUE(status) << status.error().to_string();
+  return chosen;
 }
 
 /// The page's rule word by word, over the whole matrix of distances in double.

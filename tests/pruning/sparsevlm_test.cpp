@@ -19,41 +19,6 @@ constexpr ModelShape kShape32{.layers = 32,
                               .head_dim = 128,
                               .rope_theta = 10000};
 
-ConstTensorView matrix(const std::vector<float>& values, std::int64_t rows) {
-  return ConstTensorView(reinterpret_cast<const std::byte*>(values.data()), DType::f32,
-                         Shape{rows, static_cast<std::int64_t>(values.size()) / rows});
-}
-
-std::vector<float> shares(const std::vector<float>& text, std::int64_t words,
-                          const std::vector<float>& visual, std::int64_t tokens) {
-  Context context;
-  auto result = rater_shares(context, matrix(text, words), matrix(visual, tokens));
-  EXPECT_TRUE(result) << result.error().to_string();
-  return result ? *result : std::vector<float>{};
-}
-
-// Dot products with the one visual token are ln 6, ln 3, ln 1: shares .6, .3, .1, mean 1/3.
-TEST(SparseVlm, words_above_the_mean_affinity_are_raters) {
-  EXPECT_EQ(shares({std::log(6.0f), std::log(3.0f), 0.0f}, 3, {1.0f}, 1),
-            (std::vector<float>{1, 0, 0}));
-}
-
-// Softmax runs over words for each visual token: [.8, .2] and [.1, .9], means [.45, .55].
-TEST(SparseVlm, affinity_is_averaged_over_visual_tokens_after_the_softmax) {
-  EXPECT_EQ(shares({std::log(4.0f), 0.0f, 0.0f, std::log(9.0f)}, 2, {1, 0, 0, 1}, 2),
-            (std::vector<float>{0, 1}));
-}
-
-TEST(SparseVlm, several_raters_share_the_rating_equally) {
-  EXPECT_EQ(shares({std::log(4.0f), std::log(4.0f), 0.0f}, 3, {1.0f}, 1),
-            (std::vector<float>{.5f, .5f, 0}));
-}
-
-TEST(SparseVlm, where_no_word_stands_out_all_rate) {
-  EXPECT_EQ(shares({.5f}, 1, {1.0f, 2.0f}, 2), (std::vector<float>{1}));
-  EXPECT_EQ(shares({.5f, .5f}, 2, {1.0f}, 1), (std::vector<float>{.5f, .5f}));
-}
-
 TEST(SparseVlm, recycled_counts_follow_the_published_rule) {
   EXPECT_EQ(recycled_tokens(276), 83);  // int(82.8) + 1
   EXPECT_EQ(recycled_groups(276), 9);   // 83 / 10 + 1
@@ -61,30 +26,6 @@ TEST(SparseVlm, recycled_counts_follow_the_published_rule) {
   EXPECT_EQ(recycled_groups(1), 1);
   EXPECT_EQ(recycled_tokens(0), 0);
   EXPECT_EQ(recycled_groups(0), 0);
-}
-
-using Groups = std::vector<std::vector<std::int32_t>>;
-
-// Two clusters on a line, {0, 1, 2} and {10, 11}. Each row's two nearest are itself and a
-// neighbour at 1, so that all are equally dense and the first is densest of all: it takes the
-// farthest distance (11). The others lie 1, 1, 8 and 1 from their nearest earlier row.
-TEST(DensityPeaks, clusters_on_a_line_are_found_and_ties_go_to_the_first) {
-  EXPECT_EQ(density_peak_groups(matrix({0, 1, 2, 10, 11}, 5), 2), (Groups{{0, 1, 2}, {3, 4}}));
-}
-
-// With its neighbour at .5 rows 1 and 2 have density .88, row 0 at 3 only .01. Row 1, the first of
-// the densest, takes the farthest distance (3.5 x .88); row 2 has .5 x .88, row 0 3 x .01.
-TEST(DensityPeaks, the_densest_row_is_the_first_centre_and_a_lonely_one_is_none) {
-  EXPECT_EQ(density_peak_groups(matrix({0, 3, 3.5f}, 3), 2), (Groups{{1, 0}, {2}}));
-}
-
-TEST(DensityPeaks, one_group_gathers_everything_and_n_groups_nothing) {
-  EXPECT_EQ(density_peak_groups(matrix({5, 6, 7}, 3), 1), (Groups{{0, 1, 2}}));
-  EXPECT_EQ(density_peak_groups(matrix({5, 6, 9}, 3), 3).size(), 3u);
-}
-
-TEST(DensityPeaks, equal_rows_are_grouped_the_same_every_time) {
-  EXPECT_EQ(density_peak_groups(matrix({2, 2, 2, 2}, 4), 2), (Groups{{0, 2, 3}, {1}}));
 }
 
 TEST(SparseVlm, distance_weight_is_what_rotation_makes_of_vectors_of_ones) {

@@ -8,7 +8,6 @@ namespace fovea {
 namespace {
 
 using Counts = std::vector<std::int64_t>;
-using Ids = std::vector<std::int32_t>;
 
 Counts merges(const ToMeSettings& settings, int blocks, std::int64_t patches,
               std::int64_t special = 1) {
@@ -55,59 +54,6 @@ TEST(ToMeSchedule, what_makes_no_sense_is_refused) {
     ASSERT_FALSE(found);
     EXPECT_EQ(found.error().code, ErrorCode::usage);
   }
-}
-
-ToMeGroups groups(const std::vector<std::vector<float>>& keys, std::vector<float> sizes,
-                  std::int64_t count, std::int64_t special) {
-  std::vector<float> flat;
-  for (const auto& key : keys) flat.insert(flat.end(), key.begin(), key.end());
-  const ConstTensorView view(
-      reinterpret_cast<const std::byte*>(flat.data()), DType::f32,
-      {static_cast<std::int64_t>(keys.size()), static_cast<std::int64_t>(keys.front().size())});
-  const auto found = tome_groups(view, sizes, count, special);
-  EXPECT_TRUE(found) << found.error().to_string();
-  return found ? *found : ToMeGroups{};
-}
-
-// Class token, then patches 1 to 5. Even places 2 and 4 look among the odd 1, 3, 5: 2 is like 3,
-// 4 like 5 but less.
-const std::vector<std::vector<float>> kKeys{{1, 0}, {1, 0}, {0, 2}, {0, 1}, {1, 1}, {1, .5f}};
-
-TEST(ToMeGroups, the_closest_merges_first_weighted_by_size) {
-  const ToMeGroups one = groups(kKeys, {1, 1, 3, 1, 1, 1}, 1, 1);
-  EXPECT_EQ(one.offsets, (Ids{0, 1, 2, 3, 5, 6}));
-  EXPECT_EQ(one.sources, (Ids{0, 4, 1, 3, 2, 5})) << "class token, even ones left, odd ones";
-  EXPECT_EQ(one.weights, (std::vector<float>{1, 1, 1, .25f, .75f, 1}));
-  const ToMeGroups two = groups(kKeys, {1, 1, 3, 1, 1, 1}, 2, 1);
-  EXPECT_EQ(two.sources, (Ids{0, 1, 3, 2, 5, 4}));
-  EXPECT_EQ(two.offsets, (Ids{0, 1, 2, 4, 6}));
-}
-
-TEST(ToMeGroups, the_length_of_a_key_does_not_matter) {
-  auto longer = kKeys;
-  for (float& value : longer[4]) value *= 100;
-  EXPECT_EQ(groups(longer, std::vector<float>(6, 1), 1, 1).sources,
-            groups(kKeys, std::vector<float>(6, 1), 1, 1).sources);
-}
-
-TEST(ToMeGroups, several_may_merge_into_one) {
-  const ToMeGroups found =
-      groups({{9, 9}, {1, 0}, {1, 0}, {0, 1}, {1, 0}, {0, -1}}, {1, 1, 2, 1, 1, 1}, 2, 1);
-  EXPECT_EQ(found.sources, (Ids{0, 1, 2, 4, 3, 5}));
-  EXPECT_EQ(found.weights, (std::vector<float>{1, .25f, .5f, .25f, 1, 1}));
-}
-
-TEST(ToMeGroups, special_tokens_stand_alone_and_first) {
-  // Places 0 and 1 are special though their keys equal everyone's.
-  const std::vector<std::vector<float>> alike(6, {1, 1});
-  const ToMeGroups found = groups(alike, std::vector<float>(6, 1), 9, 2);
-  EXPECT_EQ(found.sources, (Ids{0, 1, 3, 2, 4, 5})) << "equals take the lower index";
-  EXPECT_EQ(found.offsets, (Ids{0, 1, 2, 5, 6}));
-}
-
-TEST(ToMeGroups, equal_likeness_merges_the_lower_index) {
-  const std::vector<std::vector<float>> alike(5, {1, 1});
-  EXPECT_EQ(groups(alike, std::vector<float>(5, 1), 1, 1).sources, (Ids{0, 4, 1, 2, 3}));
 }
 
 VitWork deit_small() {

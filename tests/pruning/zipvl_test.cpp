@@ -16,15 +16,6 @@ using testing::simple_layout;
 
 constexpr ModelShape kShape{.layers = 4, .heads = 2, .kv_heads = 2, .hidden_size = 8};
 
-TEST(ZipVl, as_many_tokens_carry_as_it_takes_to_reach_tau) {
-  EXPECT_EQ(tokens_carrying({.125f, .5f, .125f, .25f}, .75), 2);  // .5 + .25
-  EXPECT_EQ(tokens_carrying({.125f, .5f, .125f, .25f}, .76), 3);  // and one of .125
-  EXPECT_EQ(tokens_carrying({.125f, .5f, .125f, .25f}, .5), 1);
-  EXPECT_EQ(tokens_carrying({2, 2, 2, 2}, .75), 3);  // of the total, whatever it is
-  EXPECT_EQ(tokens_carrying({.1f, .5f}, 0), 0);
-  EXPECT_EQ(tokens_carrying({}, .9), 0);
-}
-
 TEST(ZipVl, probes_are_the_recent_and_some_drawn_by_lot) {
   const std::vector<std::int32_t> probes = probe_positions(100, 7);
   ASSERT_EQ(probes.size(), 10u);

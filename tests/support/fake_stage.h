@@ -138,7 +138,10 @@ class FakeStage final : public StageInput {
 /// Indices a selection keeps, where each survivor has one source.
 inline std::vector<std::int32_t> kept(const Selection& selection) {
   const std::int32_t* sources = selection.sources.as<std::int32_t>();
-  return {sources, sources + selection.count};
+  const std::int64_t count = selection.device_count.empty()
+                                 ? selection.count
+                                 : *selection.device_count.as<std::int32_t>();
+  return {sources, sources + count};
 }
 
 }  // namespace fovea::testing

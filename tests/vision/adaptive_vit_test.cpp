@@ -154,7 +154,7 @@ TEST(AdaptiveVitEncoder, scores_from_the_kernel_equal_dense_scores) {
           dense_scores(config, reference_block(config, checkpoint, block.layer, states[p]));
       const auto found = vit_token_scores(context, block, static_cast<std::int64_t>(p), 1);
       if (!found) return found.error();
-      for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR((*found)[i], wanted[i], 1e-6);
+      for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_NEAR(found->as<float>()[i], wanted[i], 1e-6);
     }
     return {};
   };

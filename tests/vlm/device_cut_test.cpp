@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <numeric>
 
 #include "pruning/debias.h"
@@ -55,97 +56,143 @@ LiveSequence some_sequence(TensorView hidden) {
   return sequence;
 }
 
+/// Visual tokens side by side, or with text and system tokens between them.
+SequenceLayout some_layout(bool side_by_side) {
+  SequenceLayout layout = simple_layout(kSystem, kVisual, kText);
+  if (side_by_side) return layout;
+  std::swap(layout.kinds[1], layout.kinds[kSystem + 6]);
+  std::swap(layout.visual_ids[1], layout.visual_ids[kSystem + 6]);
+  std::swap(layout.kinds[kSystem + 2], layout.kinds[kSystem + kVisual]);
+  std::swap(layout.visual_ids[kSystem + 2], layout.visual_ids[kSystem + kVisual]);
+  std::int32_t next = 0;
+  for (std::int32_t& id : layout.visual_ids) {
+    if (id >= 0) id = next++;
+  }
+  return layout;
+}
+
+struct SomeSelection {
+  std::vector<std::int32_t> sources, offsets;
+  std::vector<float> weights;
+  std::int64_t appended = 0;
+};
+
+Selection place(Context& context, const SomeSelection& chosen, std::vector<Tensor>& held) {
+  const auto floats = [&](const std::vector<float>& values) {
+    return ConstTensorView(reinterpret_cast<const std::byte*>(values.data()), DType::f32,
+                           Shape{static_cast<std::int64_t>(values.size())});
+  };
+  Selection selection;
+  selection.count = static_cast<std::int64_t>(
+      chosen.offsets.empty() ? chosen.sources.size() : chosen.offsets.size() - 1);
+  selection.appended = chosen.appended;
+  held.push_back(placed(context, i32_view(chosen.sources)));
+  selection.sources = held.back().view();
+  if (chosen.offsets.empty()) return selection;
+  held.push_back(placed(context, i32_view(chosen.offsets)));
+  selection.offsets = held.back().view();
+  held.push_back(placed(context, floats(chosen.weights)));
+  selection.weights = held.back().view();
+  return selection;
+}
+
+std::vector<std::int32_t> fetched_numbers(Context& context, ConstTensorView values) {
+  std::vector<std::int32_t> here(static_cast<std::size_t>(values.shape[0]));
+  EXPECT_TRUE(
+      copy(context, values,
+           TensorView(reinterpret_cast<std::byte*>(here.data()), DType::i32, values.shape)));
+  return here;
+}
+
 TEST_P(DeviceCutTest, moves_the_rows_that_the_host_would_move) {
   Context context = test_context(GetParam().device), host;
-  const SequenceLayout layout = simple_layout(kSystem, kVisual, kText);
   const std::vector<float> values =
       testing::Random(4).normals(std::int64_t{kSystem + kVisual + kText} * kWidth);
-  for (const auto& kept : {std::vector<std::int32_t>{1, 4, 9}, {0}, {}}) {
-    for (const PositionMode mode : {PositionMode::original, PositionMode::compact}) {
-      const Workspace::Scope scope(host.workspace);
-      const auto count = static_cast<std::int64_t>(kept.size());
-      auto on_host = host.workspace.take(Shape{count}, DType::i32);
-      ASSERT_TRUE(on_host);
-      std::copy(kept.begin(), kept.end(), on_host->as<std::int32_t>());
-
-      // As the host does it.
-      Tensor before = placed(host, hidden_view(values)), after = placed(host, hidden_view(values));
-      LiveSequence expected = some_sequence(before.view());
-      Selection selection;
-      selection.count = count;
-      selection.sources = *on_host;
-      const LayerStage seen(host, layout, expected, nullptr, {});
-      PruningRecord record;
-      ASSERT_TRUE(
-          apply_selection(host, {}, seen, selection, mode, after.view(), expected, &record));
-
-      // As a device does it.
-      Tensor hidden = placed(context, hidden_view(values)),
-             target = placed(context, hidden_view(values)), sources = placed(context, *on_host);
-      LiveSequence sequence = some_sequence(hidden.view());
-      Tensor positions = placed(context, i32_view(sequence.positions)),
-             moved = placed(context, i32_view(sequence.positions));
-      selection.sources = sources.view();
-      ASSERT_TRUE(DeviceCut::possible(layout, sequence));
-      const LayerStage view(context, layout, sequence, nullptr, {});
-      const auto cut = DeviceCut::make(context, view, selection, mode, positions.view(),
-                                       moved.view(), target.view(), sequence);
-      ASSERT_TRUE(cut) << cut.error().to_string();
-      // What the next layer needs is there before anybody asked who survived.
-      EXPECT_EQ(sequence.origin.size(), expected.origin.size());
-      for (const RowSet set : {RowSet::last, RowSet::text, RowSet::visual}) {
-        EXPECT_EQ(rows_of(layout, sequence, set, {}), rows_of(layout, expected, set, {}));
-      }
-      EXPECT_EQ(fetched(context, sequence.hidden), fetched(host, expected.hidden));
-      if (mode == PositionMode::original) {
-        std::vector<std::int32_t> there(expected.positions.size());
-        const Shape shape{static_cast<std::int64_t>(there.size())};
+  const SomeSelection selections[] = {
+      {{1, 4, 9}, {}, {}, 0},
+      {{0}, {}, {}, 0},
+      {{}, {}, {}, 0},
+      // Tokens 2 and 5, with which 3 and 7 were merged; then 9 and 0, and 8, behind the last one.
+      {{2, 5, 3, 7, 9, 0, 8}, {0, 1, 4, 6, 7}, {1, .5f, .25f, .25f, .5f, .5f, 1}, 2},
+  };
+  for (const SomeSelection& chosen : selections) {
+    for (const bool side_by_side : {true, false}) {
+      for (const PositionMode mode : {PositionMode::original, PositionMode::compact}) {
+        const SequenceLayout layout = some_layout(side_by_side);
+        std::vector<Tensor> held;
+        // As the host does it.
+        Tensor before = placed(host, hidden_view(values)), after = placed(host, hidden_view(values));
+        LiveSequence expected = some_sequence(before.view());
+        const std::int32_t early = layout.visual_ids[4] >= 0 ? 4 : 5;
+        expected.merged[early] = {1, 2};
+        LiveSequence sequence = expected;
+        const LayerStage seen(host, layout, expected, nullptr, {});
+        PruningRecord record;
+        const Selection on_host = place(host, chosen, held);
         ASSERT_TRUE(
-            copy(context, ConstTensorView(moved.view()).slice(0, shape[0]),
-                 TensorView(reinterpret_cast<std::byte*>(there.data()), DType::i32, shape)));
-        EXPECT_EQ(there, expected.positions);
+            apply_selection(host, {}, seen, on_host, mode, after.view(), expected, &record));
+
+        // As a device does it.
+        Tensor hidden = placed(context, hidden_view(values)),
+               target = placed(context, hidden_view(values));
+        sequence.hidden = hidden.view();
+        Tensor positions = placed(context, i32_view(sequence.positions)),
+               moved = placed(context, i32_view(sequence.positions));
+        const LayerStage view(context, layout, sequence, nullptr, {});
+        const auto cut =
+            DeviceCut::make(context, view, place(context, chosen, held), mode, positions.view(),
+                            moved.view(), target.view(), sequence);
+        ASSERT_TRUE(cut) << cut.error().to_string();
+        // What the next layer needs is there before anybody asked who survived.
+        EXPECT_EQ(cut->places_known(), side_by_side);
+        EXPECT_EQ(sequence.origin.size(), expected.origin.size());
+        for (const RowSet set : {RowSet::last, RowSet::text, RowSet::visual}) {
+          if (!side_by_side && set != RowSet::last) continue;
+          EXPECT_EQ(rows_of(layout, sequence, set, {}), rows_of(layout, expected, set, {}));
+        }
+        EXPECT_EQ(fetched(context, sequence.hidden), fetched(host, expected.hidden));
+        if (mode == PositionMode::original) {
+          const auto count = static_cast<std::int64_t>(expected.positions.size());
+          EXPECT_EQ(fetched_numbers(context, ConstTensorView(moved.view()).slice(0, count)),
+                    expected.positions);
+        }
+        ASSERT_TRUE(cut->settle(layout, sequence));
+        EXPECT_EQ(sequence.origin, expected.origin);
+        EXPECT_EQ(sequence.positions, expected.positions);
+        EXPECT_EQ(sequence.merged, expected.merged);
+        StageRecord entry;
+        list_tokens(layout, sequence, entry);
+        EXPECT_EQ(entry.kept, record.stages.back().kept);
+        EXPECT_EQ(entry.sources, record.stages.back().sources);
       }
-      ASSERT_TRUE(cut->settle(sequence));
-      EXPECT_EQ(sequence.origin, expected.origin);
-      EXPECT_EQ(sequence.positions, expected.positions);
-      StageRecord entry;
-      list_tokens(layout, sequence, entry);
-      EXPECT_EQ(entry.kept, record.stages.back().kept);
     }
   }
 }
 
-TEST_P(DeviceCutTest, refuses_what_only_the_host_can_do) {
+TEST_P(DeviceCutTest, survivors_that_break_the_contract_come_out_when_they_are_settled) {
   Context context = test_context(GetParam().device);
   const std::vector<float> values =
       testing::Random(5).normals(std::int64_t{kSystem + kVisual + kText} * kWidth);
-  const SequenceLayout layout = simple_layout(kSystem, kVisual, kText);
-  Tensor hidden = placed(context, hidden_view(values)),
-         target = placed(context, hidden_view(values));
-  LiveSequence sequence = some_sequence(hidden.view());
-  sequence.merged[4] = {1, 2};
-  EXPECT_FALSE(DeviceCut::possible(layout, sequence));
-  sequence.merged.clear();
-  LiveSequence textual = sequence;
-  textual.origin.erase(textual.origin.begin() + kSystem,
-                       textual.origin.begin() + kSystem + kVisual);
-  EXPECT_FALSE(DeviceCut::possible(layout, textual)) << "nothing to cut";
-  SequenceLayout split = layout;
-  split.kinds[kSystem + 4] = TokenKind::text;
-  EXPECT_FALSE(DeviceCut::possible(split, sequence)) << "nobody knows how many stay on either side";
-
-  // Survivors that break the contract come out when they are settled.
-  const std::vector<std::int32_t> wrong{4, 2};
-  Tensor sources = placed(context, i32_view(wrong)),
-         positions = placed(context, i32_view(sequence.positions));
-  Selection selection;
-  selection.count = 2;
-  selection.sources = sources.view();
-  const LayerStage view(context, layout, sequence, nullptr, {});
-  const auto cut = DeviceCut::make(context, view, selection, PositionMode::compact,
-                                   positions.view(), {}, target.view(), sequence);
-  ASSERT_TRUE(cut);
-  EXPECT_FALSE(cut->settle(sequence));
+  const SequenceLayout layout = some_layout(true);
+  const SomeSelection broken[] = {
+      {{4, 2}, {}, {}, 0},                          // out of order
+      {{4, 4}, {}, {}, 0},                          // twice
+      {{1, 4, 6}, {0, 2, 3}, {.5f, .5f, 1}, 3},     // more appended than there are
+      {{1, 1}, {0, 1, 2}, {1, 1}, 1},               // twice, once of them behind
+  };
+  for (const SomeSelection& chosen : broken) {
+    std::vector<Tensor> held;
+    Tensor hidden = placed(context, hidden_view(values)),
+           target = placed(context, hidden_view(values));
+    LiveSequence sequence = some_sequence(hidden.view());
+    Tensor positions = placed(context, i32_view(sequence.positions));
+    const LayerStage view(context, layout, sequence, nullptr, {});
+    const auto cut =
+        DeviceCut::make(context, view, place(context, chosen, held), PositionMode::compact,
+                        positions.view(), {}, target.view(), sequence);
+    if (!cut) continue;  // the count itself gave it away
+    EXPECT_FALSE(cut->settle(layout, sequence));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceCutTest,
@@ -167,6 +214,10 @@ class Watched final : public Policy {
   Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) override {
     return policy_.plan(layout, shape);
   }
+  Status read_embeddings(Context& context, StageInput& input) override {
+    EXPECT_EQ(context.on_cuda(), !host_only_);
+    return policy_.read_embeddings(context, input);
+  }
   Status select(Context& context, int stage, StageInput& input, Selection& selection) override {
     ++(context.on_cuda() ? on_device : on_host);
     return policy_.select(context, stage, input, selection);
@@ -179,12 +230,15 @@ class Watched final : public Policy {
 };
 
 struct MethodCase {
+  const char* label;
   const char* name;
   std::vector<int> layers;
+  std::vector<KeepCount> keep{{7, false}, {3, false}};
+  std::map<std::string, std::string> options;
   bool debiased = false;
 };
 void PrintTo(const MethodCase& tested, std::ostream* stream) {
-  *stream << tested.name;
+  *stream << tested.label;
 }
 
 class CutsOnTheGpu : public ::testing::TestWithParam<MethodCase> {};
@@ -202,7 +256,8 @@ TEST_P(CutsOnTheGpu, keep_the_tokens_and_give_the_answers_of_cuts_by_the_host) {
   const SmallDecoder model(4, {DeviceKind::cuda, 0});
   MethodRequest request{
       .name = GetParam().name,
-      .schedule = {.layers = GetParam().layers, .keep = {{7, false}, {3, false}}}};
+      .schedule = {.layers = GetParam().layers, .keep = GetParam().keep}};
+  request.options = GetParam().options;
   if (GetParam().debiased) {
     DebiasRequest debias;
     debias.weights = *IndexWeights::exponential(1.5);
@@ -223,16 +278,15 @@ TEST_P(CutsOnTheGpu, keep_the_tokens_and_give_the_answers_of_cuts_by_the_host) {
       auto expected = model.prefill(layout, embeddings, {.policy = &reference, .positions = mode});
       ASSERT_TRUE(expected) << expected.error().to_string();
       ASSERT_TRUE(run) << run.error().to_string();
-      EXPECT_EQ(reference.on_host, 2);
-      if (pictures == 1) {
-        EXPECT_EQ(watched.on_device, 2);
-      } else {
-        EXPECT_GE(watched.on_host, 1) << "nobody knows how many stay before the text between";
-      }
+      EXPECT_GE(reference.on_host, 1);
+      EXPECT_EQ(watched.on_device, reference.on_host) << "with text between pictures too";
+      EXPECT_EQ(watched.on_host, 0);
       ASSERT_EQ(run->record.stages.size(), expected->record.stages.size());
       for (std::size_t i = 0; i < run->record.stages.size(); ++i) {
         const StageRecord &there = run->record.stages[i], &here = expected->record.stages[i];
         EXPECT_EQ(there.kept, here.kept) << "stage " << i;
+        EXPECT_EQ(there.sources, here.sources) << "stage " << i;
+        EXPECT_EQ(there.bypass, here.bypass);
         EXPECT_EQ(there.layer, here.layer);
         EXPECT_EQ(there.when, here.when);
         EXPECT_GE(there.select_ms, 0.0);
@@ -257,14 +311,21 @@ TEST_P(CutsOnTheGpu, keep_the_tokens_and_give_the_answers_of_cuts_by_the_host) {
 
 INSTANTIATE_TEST_SUITE_P(
     Methods, CutsOnTheGpu,
-    ::testing::Values(MethodCase{"adaptinfer", {0, 2}}, MethodCase{"adaptinfer", {1, 2}, true},
-                      MethodCase{"fastv", {1, 2}}, MethodCase{"fastv", {1, 3}, true},
-                      MethodCase{"himap", {1, 3}}, MethodCase{"pyramiddrop", {1, 2}},
-                      MethodCase{"pyramiddrop", {0, 3}, true}),
-    [](const auto& tested) {
-      return std::string(tested.param.name) + "_" + std::to_string(tested.param.layers[0]) +
-             std::to_string(tested.param.layers[1]) + (tested.param.debiased ? "_debiased" : "");
-    });
+    ::testing::Values(
+        MethodCase{"adaptinfer", "adaptinfer", {0, 2}},
+        MethodCase{.label = "adaptinfer_debiased", .name = "adaptinfer", .layers = {1, 2}, .debiased = true},
+        MethodCase{"fastv", "fastv", {1, 2}},
+        MethodCase{.label = "fastv_debiased", .name = "fastv", .layers = {1, 3}, .debiased = true},
+        MethodCase{"himap", "himap", {1, 3}}, MethodCase{"pyramiddrop", "pyramiddrop", {1, 2}},
+        MethodCase{.label = "pyramiddrop_debiased", .name = "pyramiddrop", .layers = {0, 3}, .debiased = true},
+        MethodCase{"sparsevlm_v1", "sparsevlm", {0, 2}, {{7, false}, {3, false}}, {{"version", "1"}}},
+        MethodCase{"sparsevlm_v2", "sparsevlm", {1, 2}, {{7, false}, {3, false}}, {{"version", "2"}}},
+        MethodCase{.label = "sparsevlm_debiased", .name = "sparsevlm", .layers = {0, 1}, .options = {{"version", "1"}}, .debiased = true},
+        MethodCase{"fitprune", "fitprune", {1, 3}}, MethodCase{"random", "random", {0, 2}},
+        MethodCase{"uniform", "uniform", {1, 2}}, MethodCase{"divprune", "divprune", {0}, {{6, false}}},
+        MethodCase{"zipvl", "zipvl", {}, {}, {{"tau", "0.8"}}},
+        MethodCase{.label = "zipvl_debiased", .name = "zipvl", .keep = {}, .options = {{"tau", "0.7"}}, .debiased = true}),
+    [](const auto& tested) { return std::string(tested.param.label); });
 
 }  // namespace
 }  // namespace fovea

@@ -24,4 +24,9 @@ Status merge_rows(Context& context, ConstTensorView from, std::span<const std::i
                   std::span<const std::int32_t> sources, std::span<const float> weights,
                   TensorView to);
 
+/// The same with the lists (i32, i32, f32) where the context works. On a GPU nobody looks at them
+/// on the host: they must be right.
+Status merge_rows(Context& context, ConstTensorView from, ConstTensorView offsets,
+                  ConstTensorView sources, ConstTensorView weights, TensorView to);
+
 }  // namespace fovea

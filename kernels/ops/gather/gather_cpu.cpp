@@ -174,7 +174,11 @@ Status merge_rows(Context& context, ConstTensorView from, std::span<const std::i
   FOVEA_CHECK(check_indices("merge sources", sources, from.rows()));
 #ifdef FOVEA_WITH_CUDA
   if (context.device.kind == DeviceKind::cuda) {
-    return merge_rows_cuda(context, from, offsets, sources, weights, to);
+    const Workspace::Scope scope(context.workspace);
+    FOVEA_TRY(const std::int32_t* offsets_there, upload(context, offsets));
+    FOVEA_TRY(const std::int32_t* sources_there, upload(context, sources));
+    FOVEA_TRY(const float* weights_there, upload(context, weights));
+    return merge_rows_cuda(context, from, offsets_there, sources_there, weights_there, to);
   }
 #endif
 
@@ -194,6 +198,36 @@ Status merge_rows(Context& context, ConstTensorView from, std::span<const std::i
     }
   });
   return {};
+}
+
+Status merge_rows(Context& context, ConstTensorView from, ConstTensorView offsets,
+                  ConstTensorView sources, ConstTensorView weights, TensorView to) {
+  const auto list = [&](ConstTensorView view, DType dtype) {
+    return view.dtype == dtype && view.shape.rank() == 1 && view.device == context.device;
+  };
+  if (!list(offsets, DType::i32) || !list(sources, DType::i32) || !list(weights, DType::f32) ||
+      sources.shape != weights.shape || offsets.shape[0] < 1) {
+    return usage("merge sources", "expected i32 offsets and sources and f32 weights where the "
+                                  "context works, found " +
+                                      offsets.shape.to_string() + ", " +
+                                      sources.shape.to_string() + ", " +
+                                      weights.shape.to_string());
+  }
+#ifdef FOVEA_WITH_CUDA
+  if (context.device.kind == DeviceKind::cuda) {
+    FOVEA_CHECK(check_activation_rank(context, "merge from", from, 2));
+    FOVEA_CHECK(check_activation_shape(context, "merge to", to,
+                                       {offsets.shape[0] - 1, from.shape[1]}));
+    return merge_rows_cuda(context, from, offsets.as<std::int32_t>(), sources.as<std::int32_t>(),
+                           weights.as<float>(), to);
+  }
+#endif
+  const auto sources_here = static_cast<std::size_t>(sources.shape[0]);
+  return merge_rows(
+      context, from,
+      std::span(offsets.as<std::int32_t>(), static_cast<std::size_t>(offsets.shape[0])),
+      std::span(sources.as<std::int32_t>(), sources_here),
+      std::span(weights.as<float>(), sources_here), to);
 }
 
 }  // namespace fovea

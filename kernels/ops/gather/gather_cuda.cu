@@ -127,19 +127,15 @@ Status gather_rows_cuda(Context& context, ConstTensorView from, const std::int32
   });
 }
 
-Status merge_rows_cuda(Context& context, ConstTensorView from, std::span<const std::int32_t> offsets,
-                       std::span<const std::int32_t> sources, std::span<const float> weights, TensorView to) {
+Status merge_rows_cuda(Context& context, ConstTensorView from, const std::int32_t* offsets,
+                       const std::int32_t* sources, const float* weights, TensorView to) {
   if (to.shape.elements() == 0) return {};
-  const Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const std::int32_t* offsets_there, upload(context, offsets));
-  FOVEA_TRY(const std::int32_t* sources_there, upload(context, sources));
-  FOVEA_TRY(const float* weights_there, upload(context, weights));
   return with_float_type(from.dtype, [&](auto from_type) {
     return with_float_type(to.dtype, [&](auto to_type) -> Status {
       using From = typename decltype(from_type)::type;
       using To = typename decltype(to_type)::type;
       merge_rows_kernel<<<static_cast<unsigned>(to.rows()), kThreads, 0, stream_of(context)>>>(
-          reinterpret_cast<const From*>(from.data), from.row_stride, offsets_there, sources_there, weights_there,
+          reinterpret_cast<const From*>(from.data), from.row_stride, offsets, sources, weights,
           reinterpret_cast<To*>(to.data), to.row_stride, to.shape[1]);
       FOVEA_LAUNCH_CHECK("merge rows");
       return {};

@@ -8,8 +8,8 @@ namespace fovea {
 /// `rows` lies on the device.
 Status gather_rows_cuda(Context& context, ConstTensorView from, const std::int32_t* rows,
                         TensorView to);
-Status merge_rows_cuda(Context& context, ConstTensorView from, std::span<const std::int32_t> offsets,
-                       std::span<const std::int32_t> sources, std::span<const float> weights,
-                       TensorView to);
+/// The lists lie on the device.
+Status merge_rows_cuda(Context& context, ConstTensorView from, const std::int32_t* offsets,
+                       const std::int32_t* sources, const float* weights, TensorView to);
 
 }  // namespace fovea

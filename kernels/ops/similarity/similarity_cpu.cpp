@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <limits>
+#include <vector>
 
 #include "kernels/base/parallel.h"
 #include "kernels/ops/common/checks.h"
@@ -140,6 +142,87 @@ Status row_products(Context& context, ConstTensorView a, ConstTensorView b, Tens
   parallel_for(threads, b.rows(), 16, [&task](std::int64_t begin, std::int64_t end) {
     HWY_DYNAMIC_DISPATCH(product_columns)(task, begin, end);
   });
+  return {};
+}
+
+namespace {
+
+/// The row that is least like the one most like it.
+Result<std::int64_t> first_pick(Context& context, ConstTensorView unit) {
+  constexpr std::int64_t kTile = 64;  // rows compared with all others at a time
+  const std::int64_t n = unit.rows();
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView tile, context.workspace.take(Shape{kTile, n}, DType::f32));
+  std::int64_t best = 0;
+  float best_cosine = std::numeric_limits<float>::infinity();
+  for (std::int64_t begin = 0; begin < n; begin += kTile) {
+    const std::int64_t count = std::min(kTile, n - begin);
+    FOVEA_CHECK(row_products(context, unit.slice(begin, count), unit, tile.slice(0, count)));
+    for (std::int64_t i = 0; i < count; ++i) {
+      float* cosines = tile.row<float>(i);
+      cosines[begin + i] = -std::numeric_limits<float>::infinity();  // not itself
+      const float nearest = *std::max_element(cosines, cosines + n);
+      if (nearest < best_cosine) {
+        best_cosine = nearest;
+        best = begin + i;
+      }
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+Status farthest_rows(Context& context, ConstTensorView unit, TensorView indices) {
+  FOVEA_CHECK(check_f32_rank(context, "farthest_rows unit", unit, 2));
+  const std::int64_t n = unit.rows(), k = indices.rows();
+  if (indices.dtype != DType::i32 || indices.shape.rank() != 1 ||
+      indices.device != context.device || k < 1 || k > n) {
+    return make_error(ErrorCode::usage, "expected i32 places for 1 to " + std::to_string(n) +
+                                            " rows where the context computes, found " +
+                                            indices.shape.to_string())
+        .in_field("farthest_rows indices");
+  }
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return farthest_rows_cuda(context, unit, indices);
+#endif
+  const Workspace::Scope scope(context.workspace);
+  FOVEA_TRY(const TensorView cosines, context.workspace.take(Shape{1, n}, DType::f32));
+  // Per row: its largest cosine with a chosen row; infinite once it is chosen itself.
+  std::vector<float> nearest(static_cast<std::size_t>(n), -std::numeric_limits<float>::infinity());
+  FOVEA_TRY(std::int64_t next, first_pick(context, unit));
+  auto* const chosen = indices.as<std::int32_t>();
+  for (std::int64_t count = 0;;) {
+    chosen[count] = static_cast<std::int32_t>(next);
+    if (++count == k) break;
+    FOVEA_CHECK(row_products(context, unit.slice(next, 1), unit, cosines));
+    nearest[static_cast<std::size_t>(next)] = std::numeric_limits<float>::infinity();
+    for (std::size_t i = 0; i < nearest.size(); ++i) {
+      nearest[i] = std::max(nearest[i], cosines.as<float>()[i]);
+    }
+    next = std::min_element(nearest.begin(), nearest.end()) - nearest.begin();
+  }
+  std::sort(chosen, chosen + k);
+  return {};
+}
+
+Status head_means(Context& context, ConstTensorView x, TensorView mean) {
+  FOVEA_CHECK(check_activation_rank(context, "head_means x", x, 3));
+  FOVEA_CHECK(check_f32_shape(context, "head_means mean", mean, {x.rows(), x.shape[2]}));
+  if (mean.shape.elements() == 0) return {};
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return head_means_cuda(context, x, mean);
+#endif
+  const std::int64_t heads = x.shape[1], channels = x.shape[2];
+  for (std::int64_t row = 0; row < x.rows(); ++row) {
+    const float* from = x.row<float>(row);
+    float* to = mean.row<float>(row);
+    for (std::int64_t c = 0; c < channels; ++c) {
+      float sum = 0;
+      for (std::int64_t head = 0; head < heads; ++head) sum += from[head * channels + c];
+      to[c] = sum / static_cast<float>(heads);
+    }
+  }
   return {};
 }
 

@@ -1,7 +1,10 @@
 #include "kernels/ops/similarity/similarity_cuda.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/vector.cuh"
+#include "kernels/ops/reduce/reduce_cuda.h"
 
 namespace fovea {
 namespace {
@@ -83,6 +86,103 @@ Status launch_products(const Products& task, cudaStream_t stream) {
   return {};
 }
 
+// ---- Rows far from each other ------------------------------------------------------------------
+
+/// The larger one; the second where one is not a number, as std::max has it.
+__device__ __forceinline__ float larger(float a, float b) { return a < b ? b : a; }
+
+/// A warp has one row of a tile of products: its largest, itself left out.
+__global__ void __launch_bounds__(kThreads)
+    nearest_other_kernel(const float* tile, int first, int rows, int n, float* nearest) {
+  const int i = blockIdx.x * kWarps + threadIdx.x / 32;
+  if (i >= rows) return;
+  float most = -INFINITY;
+  for (int j = threadIdx.x % 32; j < n; j += 32) {
+    if (j != first + i) most = larger(most, tile[std::int64_t{i} * n + j]);
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    most = larger(most, __shfl_xor_sync(0xFFFFFFFFu, most, step));
+  }
+  if (threadIdx.x % 32 == 0) nearest[first + i] = most;
+}
+
+constexpr int kPickThreads = 1024;
+
+/// One block: the row of the smallest number, the lowest among equals, is marked as chosen.
+__global__ void __launch_bounds__(kPickThreads)
+    pick_kernel(const float* nearest, int n, float* chosen, std::int32_t* pick) {
+  __shared__ float values[kPickThreads / 32];
+  __shared__ int places[kPickThreads / 32];
+  float least = INFINITY;
+  int place = n;
+  for (int i = threadIdx.x; i < n; i += kPickThreads) {
+    if (nearest[i] < least) {
+      least = nearest[i];
+      place = i;
+    }
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    const float other = __shfl_xor_sync(0xFFFFFFFFu, least, step);
+    const int where = __shfl_xor_sync(0xFFFFFFFFu, place, step);
+    if (other < least || (other == least && where < place)) {
+      least = other;
+      place = where;
+    }
+  }
+  if (threadIdx.x % 32 == 0) {
+    values[threadIdx.x / 32] = least;
+    places[threadIdx.x / 32] = place;
+  }
+  __syncthreads();
+  if (threadIdx.x > 0) return;
+  for (int w = 1; w < kPickThreads / 32; ++w) {
+    if (values[w] < least || (values[w] == least && places[w] < place)) {
+      least = values[w];
+      place = places[w];
+    }
+  }
+  if (place == n) place = 0;  // no number at all
+  *pick = place;
+  chosen[place] = 1.0f;
+}
+
+/// A warp has one row: its cosine with the row picked last, rounded as products_kernel rounds it.
+__global__ void __launch_bounds__(kThreads)
+    compare_kernel(const float* unit, std::int64_t stride, int n, int width, const std::int32_t* pick,
+                   float* nearest) {
+  const int row = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
+  if (row >= n) return;
+  const float* const a = unit + *pick * stride;
+  const float* const b = unit + row * stride;
+  float sum = 0.0f;
+  for (int k = lane; k < width; k += 32) sum = fmaf(a[k], b[k], sum);
+  sum = sum_of_warp(sum);
+  if (lane == 0) nearest[row] = row == *pick ? INFINITY : larger(nearest[row], sum);
+}
+
+__global__ void __launch_bounds__(kThreads) fill_kernel(float* values, float value, int count) {
+  const int i = blockIdx.x * kThreads + threadIdx.x;
+  if (i < count) values[i] = value;
+}
+
+/// A thread has one channel of one row.
+template <class T>
+__global__ void __launch_bounds__(kThreads)
+    head_means_kernel(const T* x, std::int64_t x_stride, int rows, int heads, int channels,
+                      float* mean, std::int64_t mean_stride) {
+  const int item = blockIdx.x * kThreads + threadIdx.x;
+  if (item >= rows * channels) return;
+  const int row = item / channels, channel = item % channels;
+  const T* const from = x + row * x_stride + channel;
+  float sum = 0.0f;
+  for (int head = 0; head < heads; ++head) {
+    sum += load_float(from[std::int64_t{head} * channels]);
+  }
+  mean[row * mean_stride + channel] = __fdiv_rn(sum, static_cast<float>(heads));
+}
+
 }  // namespace
 
 Status normalize_rows_cuda(Context& context, ConstTensorView x, TensorView y) {
@@ -101,6 +201,60 @@ Status row_products_cuda(Context& context, ConstTensorView a, ConstTensorView b,
   constexpr std::int64_t kFewRows = 2;
   return a.rows() <= kFewRows ? launch_products<1>(task, stream_of(context))
                               : launch_products<4>(task, stream_of(context));
+}
+
+Status farthest_rows_cuda(Context& context, ConstTensorView unit, TensorView indices) {
+  constexpr std::int64_t kTile = 64;  // rows compared with all others at a time
+  const Workspace::Scope scope(context.workspace);
+  const cudaStream_t stream = stream_of(context);
+  const auto n = static_cast<int>(unit.rows()), width = static_cast<int>(unit.shape[1]);
+  const auto blocks = [](std::int64_t items, std::int64_t each) {
+    return static_cast<unsigned>((items + each - 1) / each);
+  };
+  FOVEA_TRY(const TensorView nearest, context.workspace.take({n}, DType::f32));
+  FOVEA_TRY(const TensorView chosen, context.workspace.take({n}, DType::f32));
+  FOVEA_TRY(const TensorView pick, context.workspace.take({1}, DType::i32));
+  fill_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(chosen.as<float>(), 0.0f, n);
+  FOVEA_LAUNCH_CHECK("fill");
+  {
+    const Workspace::Scope tile_scope(context.workspace);
+    FOVEA_TRY(const TensorView tile, context.workspace.take({kTile, n}, DType::f32));
+    for (std::int64_t first = 0; first < n; first += kTile) {
+      const std::int64_t count = std::min<std::int64_t>(kTile, n - first);
+      FOVEA_CHECK(row_products_cuda(context, unit.slice(first, count), unit, tile.slice(0, count)));
+      nearest_other_kernel<<<blocks(count, kWarps), kThreads, 0, stream>>>(
+          tile.as<float>(), static_cast<int>(first), static_cast<int>(count), n,
+          nearest.as<float>());
+      FOVEA_LAUNCH_CHECK("nearest other row");
+    }
+  }
+  for (std::int64_t count = 0; count < indices.rows(); ++count) {
+    pick_kernel<<<1, kPickThreads, 0, stream>>>(nearest.as<float>(), n, chosen.as<float>(),
+                                                pick.as<std::int32_t>());
+    FOVEA_LAUNCH_CHECK("pick of a row");
+    if (count == 0) {
+      fill_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(nearest.as<float>(), -INFINITY, n);
+      FOVEA_LAUNCH_CHECK("fill");
+    }
+    compare_kernel<<<blocks(n, kWarps), kThreads, 0, stream>>>(
+        unit.as<float>(), unit.row_stride, n, width, pick.as<std::int32_t>(), nearest.as<float>());
+    FOVEA_LAUNCH_CHECK("comparison with a row");
+  }
+  return top_k_indices_cuda(context, chosen, indices);
+}
+
+Status head_means_cuda(Context& context, ConstTensorView x, TensorView mean) {
+  const std::int64_t items = mean.shape.elements();
+  return with_float_type(x.dtype, [&](auto type) -> Status {
+    using T = typename decltype(type)::type;
+    head_means_kernel<<<static_cast<unsigned>((items + kThreads - 1) / kThreads), kThreads, 0,
+                        stream_of(context)>>>(
+        reinterpret_cast<const T*>(x.data), x.row_stride, static_cast<int>(x.rows()),
+        static_cast<int>(x.shape[1]), static_cast<int>(x.shape[2]), mean.as<float>(),
+        mean.row_stride);
+    FOVEA_LAUNCH_CHECK("means of heads");
+    return {};
+  });
 }
 
 }  // namespace fovea

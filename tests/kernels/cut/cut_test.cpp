@@ -5,37 +5,13 @@
 #include <numeric>
 
 #include "kernels/fetch.h"
+#include "support/numbers.h"
 #include "support/twins.h"
 
 namespace fovea::testing {
 namespace {
 
 class CutTest : public DeviceTest<DeviceCase> {};
-
-/// Integers where a context computes.
-class Numbers {
- public:
-  Numbers(Context& context, std::vector<std::int32_t> values)
-      : context_(context), values_(std::move(values)) {
-    auto made = Tensor::allocate(shape(), DType::i32, context.device);
-    EXPECT_TRUE(made);
-    if (!made) return;
-    block_ = std::move(*made);
-    EXPECT_TRUE(copy(context, here(), block_.view()));
-  }
-  TensorView view() { return block_.view(); }
-  std::vector<std::int32_t> fetch() {
-    EXPECT_TRUE(copy(context_, block_.view(), here()));
-    return values_;
-  }
-
- private:
-  Shape shape() const { return {static_cast<std::int64_t>(values_.size())}; }
-  TensorView here() { return {reinterpret_cast<std::byte*>(values_.data()), DType::i32, shape()}; }
-  Context& context_;
-  std::vector<std::int32_t> values_;
-  Tensor block_;
-};
 
 TEST_P(CutTest, scores_are_scaled_in_double_and_a_factor_of_zero_ends_them) {
   Context context = test_context(GetParam().device);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/devices.h"
+#include "support/numbers.h"
 
 namespace fovea::testing {
 namespace {
@@ -89,6 +90,43 @@ TEST_P(Similarity, shapes_that_do_not_fit_are_refused) {
   EXPECT_FALSE(row_products(here, there_a.view(), there_b.view(), there_out.view()));
   EXPECT_FALSE(row_products(here, there_a.view(), there_c.view(), there_small.view()));
   EXPECT_FALSE(normalize_rows(here, there_a.view(), there_b.view()));
+}
+
+TEST_P(Similarity, rows_far_from_each_other_are_those_that_the_host_finds) {
+  Context there = context(1), here;
+  for (const std::int64_t n : {1, 70, 130}) {
+    Random random(static_cast<std::uint64_t>(n));
+    std::vector<float> values = random.normals(n * 65);
+    if (n > 3) std::copy_n(values.begin(), 65, values.begin() + 130);  // twins
+    for (const std::int64_t k : {std::int64_t{1}, (n + 3) / 4, n}) {
+      const auto chosen = [&](Context& context) {
+        Scores x(context, values);
+        Numbers indices(context, std::vector<std::int32_t>(static_cast<std::size_t>(k), -1));
+        EXPECT_TRUE(normalize_rows(context, x.matrix(n), x.matrix(n)));
+        EXPECT_TRUE(farthest_rows(context, x.matrix(n), indices.view()));
+        return indices.fetch();
+      };
+      EXPECT_EQ(chosen(there), chosen(here)) << k << " of " << n;
+    }
+  }
+}
+
+TEST_P(Similarity, heads_are_averaged_in_their_order) {
+  Context here = context(1);
+  const std::vector<float> values = Random(12).normals(std::int64_t{37} * 6 * 20);
+  Scores x(here, values), mean(here, std::vector<float>(37 * 20, 0.0f));
+  TensorView heads = x.view();
+  heads = TensorView(heads.data, DType::f32, Shape{37, 6, 20}, heads.device);
+  ASSERT_TRUE(head_means(here, heads, mean.matrix(37)));
+  std::vector<float> expected;
+  for (std::size_t row = 0; row < 37; ++row) {
+    for (std::size_t c = 0; c < 20; ++c) {
+      float sum = 0;
+      for (std::size_t head = 0; head < 6; ++head) sum += values[(row * 6 + head) * 20 + c];
+      expected.push_back(sum / 6.0f);
+    }
+  }
+  EXPECT_EQ(mean.fetch(), expected);
 }
 
 INSTANTIATE_TEST_SUITE_P(devices, Similarity,
