@@ -16,9 +16,6 @@
 namespace fovea {
 namespace {
 
-#ifndef FOVEA_BLOCKS
-#define FOVEA_BLOCKS multiprocessors
-#endif
 #ifndef FOVEA_STAGES
 #define FOVEA_STAGES 2
 #endif
@@ -30,15 +27,9 @@ static_assert(kMostGroups * kGroupRows == kKeys && kKeys == 2 * kPageKeys);
 /// Of 128 rows, which are as many tiles wide as their channels take.
 template <int kChannels>
 constexpr int kTilesBytes = (kChannels + 63) / 64 * kTileBytes;
-/// Rows of the block, twice, then kStages times keys, then kStages times values.
+/// Rows of the block, then kStages times keys, then kStages times values.
 template <int kChannels>
-constexpr int kSharedBytes = (2 + 2 * kStages) * kTilesBytes<kChannels> + kTileRowGroupBytes;
-
-/// Which rows of which head come when. Heads whose keys and values the cache holds together come one
-/// after another, of each the rows that see most first.
-struct Order {
-  std::int32_t heads_together;
-};
+constexpr int kSharedBytes = (1 + 2 * kStages) * kTilesBytes<kChannels> + kTileRowGroupBytes;
 
 #ifdef FOVEA_WGMMA
 
@@ -109,62 +100,9 @@ __device__ __forceinline__ void fetch_tokens(const Side<T>& side, const Places<k
   }
 }
 
-/// Rows of one head, `length` keys of whose sequence there are.
-struct Job {
-  const CudaSequence* sequence;
-  int head, first_row, last_row, length;
-};
-
-/// The jobs of a block: one, or every so many that all blocks together have them all; of two, the second
-/// is the smaller the larger the first.
-template <int kRows>
-struct Jobs {
-  const AttentionLaunch& launch;
-  int heads_together, row_blocks, count, round;
-
-  __device__ __forceinline__ Jobs(const AttentionLaunch& all, const Order& order)
-      : launch(all),
-        heads_together(order.heads_together),
-        row_blocks((all.most_rows + kRows - 1) / kRows),
-        count(row_blocks * all.heads * all.sequences),
-        round(0) {}
-
-  __device__ __forceinline__ bool next(Job& job) {
-    const int blocks = gridDim.x, block = blockIdx.x;
-    while (round * blocks < count) {
-      const int index = round * blocks + (round % 2 == 0 ? block : blocks - 1 - block);
-      ++round;
-      if (index >= count) continue;
-      const int each = row_blocks * launch.heads, s = index / each, place = index - s * each;
-      const int before = place / (heads_together * row_blocks) * heads_together;
-      const int within = place - before * row_blocks, together = min(heads_together, launch.heads - before);
-      const CudaSequence& sequence = launch.sequence[s];
-      job.sequence = &sequence;
-      job.head = before + within % together;
-      job.first_row = (row_blocks - 1 - within / together) * kRows;
-      job.last_row = min(job.first_row + kRows, sequence.rows) - 1;
-      if (job.first_row > job.last_row) continue;
-      job.length = *sequence.length;
-      return true;
-    }
-    return false;
-  }
-};
-
 /// A ring of tiles that one side fills and the other empties.
 struct Ring {
   std::uint32_t tiles, full, empty;  // addresses; of the first of kStages
-};
-
-/// Where in its rings a side stands, and the parity of what it waits for there.
-struct Turn {
-  int stage = 0, parity;
-  __device__ __forceinline__ void advance() {
-    if (++stage == kStages) {
-      stage = 0;
-      parity ^= 1;
-    }
-  }
 };
 
 /// Tells the groups that tiles are there, once their copies are done.
@@ -182,36 +120,31 @@ struct Announcement {
   }
 };
 
-template <class T, int kChannels, int kRows>
-__device__ __forceinline__ void load_all(const AttentionLaunch& launch, const Order& order, const Ring (&rings)[2]) {
+template <class T, int kChannels>
+__device__ __forceinline__ void load_all(const CudaSequence& sequence, Side<T> (&sides)[2],
+                                         const Ring (&rings)[2], int limit) {
   const int lane = threadIdx.x % 32;
   const Places<kChannels> places(static_cast<int>(threadIdx.x));
   Announcement announcement;
-  Turn turn{.parity = 1};
-  Jobs<kRows> jobs(launch, order);
-  for (Job job; jobs.next(job);) {
-    const CudaSequence& sequence = *job.sequence;
-    const int kv_head = job.head / (launch.heads / launch.kv_heads);
-    const int limit = visible_keys(launch, sequence, job.length, job.last_row);
-    Side<T> sides[2] = {{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride, {}},
-                        {sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride, {}}};
-    if (limit > 0) {
-      for (Side<T>& side : sides) side.locate(sequence, 0, limit);
-    }
-    for (int first = 0; first < limit; first += kKeys) {
+  if (limit > 0) {
+    for (Side<T>& side : sides) side.locate(sequence, 0, limit);
+  }
+  for (int first = 0, stage = 0, turn = 1; first < limit; first += kKeys) {
 #pragma unroll
-      for (int s = 0; s < 2; ++s) {
-        const std::uint32_t empty = rings[s].empty + 8 * turn.stage;
-        if (!__any_sync(0xFFFFFFFFu, passed(empty, turn.parity))) announcement.make<0>(lane);
-        await(empty, turn.parity);
-        fetch_tokens<T, kChannels>(sides[s], places, limit - first,
-                                   rings[s].tiles + turn.stage * kTilesBytes<kChannels>);
-        commit_copies();
-        if (first + kKeys < limit) sides[s].locate(sequence, first + kKeys, limit);
-        announcement.make<1>(lane);
-        announcement.pending = rings[s].full + 8 * turn.stage;
-      }
-      turn.advance();
+    for (int s = 0; s < 2; ++s) {
+      const std::uint32_t empty = rings[s].empty + 8 * stage;
+      if (!__any_sync(0xFFFFFFFFu, passed(empty, turn))) announcement.make<0>(lane);
+      await(empty, turn);
+      fetch_tokens<T, kChannels>(sides[s], places, limit - first,
+                                 rings[s].tiles + stage * kTilesBytes<kChannels>);
+      commit_copies();
+      if (first + kKeys < limit) sides[s].locate(sequence, first + kKeys, limit);
+      announcement.make<1>(lane);
+      announcement.pending = rings[s].full + 8 * stage;
+    }
+    if (++stage == kStages) {
+      stage = 0;
+      turn ^= 1;
     }
   }
   announcement.make<0>(lane);
@@ -354,38 +287,34 @@ __device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const 
   }
 }
 
-/// What a group works with, from job to job.
-struct Group {
-  int number, warp, lane;  // of the group; of the thread within it
-  std::uint32_t query;     // where its 64 rows lie
-  Turn turn;     // of the tiles to come
-  bool ordered;  // whether groups have taken turns yet
-};
-
-constexpr int kQueryThere = 1, kTurn = 3;  // numbers of barriers, one for each group
-
-/// Passes the tiles of a job in which the group has no rows.
-__device__ __forceinline__ void skip_tiles(Group& group, const Ring (&rings)[2], int limit) {
-  for (int first = 0; first < limit; first += kKeys) {
-#pragma unroll
-    for (const Ring& ring : rings) {
-      await(ring.full + 8 * group.turn.stage, group.turn.parity);
-      if (group.lane == 0) arrive(ring.empty + 8 * group.turn.stage);
-    }
-    group.turn.advance();
-  }
-}
-
-/// The job's rows of the group, whose query is there.
 template <class T, int kChannels, int kGroups>
-__device__ __forceinline__ void attend(const AttentionLaunch& launch, const Job& job, Group& group,
+__device__ __forceinline__ void attend(const AttentionLaunch& launch, const CudaSequence& sequence, int head,
+                                       int first_row, int last_row, std::uint32_t query,
                                        const Ring (&rings)[2]) {
-  const CudaSequence& sequence = *job.sequence;
-  const int warp = group.warp, lane = group.lane;
+  const int group = static_cast<int>(threadIdx.x) / kGroupThreads - 1;
+  const int warp = static_cast<int>(threadIdx.x) / 32 % 4, lane = threadIdx.x % 32;
+  const int groups = first_row + kGroupRows < sequence.rows ? kGroups : 1;  // with rows
   const Ring &keys = rings[0], &values = rings[1];
-  const int first_row = job.first_row + group.number * kGroupRows;
-  const int limit = visible_keys(launch, sequence, job.length, job.last_row);
-  const std::uint32_t query = group.query;
+  first_row += group * kGroupRows;
+  query += group * kGroupRows * kTileRowBytes;
+  if (group < groups) fetch_query<T, kChannels>(launch, sequence, head, first_row, query);
+  commit_copies();
+  const int length = *sequence.length;
+  const int limit = visible_keys(launch, sequence, length, last_row);
+  if (group >= groups) {
+    for (int first = 0, stage = 0, turn = 0; first < limit; first += kKeys) {
+#pragma unroll
+      for (int s = 0; s < 2; ++s) {
+        await(rings[s].full + 8 * stage, turn);
+        if (lane == 0) arrive(rings[s].empty + 8 * stage);
+      }
+      if (++stage == kStages) {
+        stage = 0;
+        turn ^= 1;
+      }
+    }
+    return;
+  }
 
   Softmax softmax;
   softmax.bias = sequence.key_bias;
@@ -397,64 +326,69 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Job&
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     row[r] = first_row + warp * 16 + lane / 4 + 8 * r;
-    softmax.seen[r] = visible_keys(launch, sequence, job.length, row[r]);
+    softmax.seen[r] = visible_keys(launch, sequence, length, row[r]);
     softmax.maximum[r] = -INFINITY;
     softmax.total[r] = 0.0f;
   }
   softmax.limit = limit;
   // Keys that even the first row of the group sees need no mask.
-  softmax.clear = min(limit, visible_keys(launch, sequence, job.length, first_row));
+  softmax.clear = min(limit, visible_keys(launch, sequence, length, first_row));
   float sums[kChannels / 2] = {};
 
-  // Groups that both have rows issue their products by turns, so that one takes exponentials while
-  // those of the other run. The first turn is group 0's.
-  const bool ordered = kOrdered && kGroups == 2 && job.first_row + kGroupRows <= job.last_row;
+  const int other = 1 - group;
+  const bool ordered = kOrdered && kGroups == 2 && groups == kGroups;
+  constexpr int kQueryThere = 1, kTurn = 3;  // numbers of barriers, one for each group
   const auto my_turn = [&] {
-    if (ordered) meet(kTurn + group.number, kGroups * kGroupThreads);
+    if (ordered) meet(kTurn + group, kGroups * kGroupThreads);
   };
-  const auto your_turn = [&] {
-    if (ordered) pass_by(kTurn + 1 - group.number, kGroups * kGroupThreads);
+  const auto your_turn = [&](bool last) {
+    if (ordered && !(group == 1 && last)) pass_by(kTurn + other, kGroups * kGroupThreads);
   };
 
+  wait_copies<0>();
   if (limit > 0) {
-    if (ordered && !group.ordered && group.number == 1) your_turn();
-    group.ordered |= ordered;
+    show_shared_to_tensor_cores();
+    meet(kQueryThere + group, kGroupThreads);
+    if (ordered && group == 1) pass_by(kTurn + 0, kGroups * kGroupThreads);
 
     const std::uint64_t query_tiles = tile_descriptor(query, kTileBytes);
-    const auto tiles = [](const Ring& ring, const Turn& turn) {
-      return tile_descriptor(ring.tiles + turn.stage * kTilesBytes<kChannels>, kTileBytes);
+    const auto tiles = [](const Ring& ring, int stage) {
+      return tile_descriptor(ring.tiles + stage * kTilesBytes<kChannels>, kTileBytes);
     };
     float logit[kKeys / 2];
     std::uint32_t weights[kKeys / 16][4];
-    await(keys.full + 8 * group.turn.stage, group.turn.parity);
+    await(keys.full, 0);
     my_turn();
     order_registers();
-    multiply_keys<T, kChannels>(logit, query_tiles, tiles(keys, group.turn));
+    multiply_keys<T, kChannels>(logit, query_tiles, tiles(keys, 0));
     commit_products();
-    your_turn();
+    your_turn(limit <= kKeys);
     wait_products<0>();
     pin(logit);
-    if (lane == 0) arrive(keys.empty + 8 * group.turn.stage);
+    if (lane == 0) arrive(keys.empty);
     softmax.take(logit, 0, lane);
     pack<T>(logit, weights);
 
-    Turn last = group.turn;
-    group.turn.advance();
+    int stage = 0, turn = 0;  // of the keys before
     for (int first = kKeys; first < limit; first += kKeys) {
-      const Turn now = group.turn;
-      await(keys.full + 8 * now.stage, now.parity);
+      const int last_stage = stage, last_turn = turn;
+      if (++stage == kStages) {
+        stage = 0;
+        turn ^= 1;
+      }
+      await(keys.full + 8 * stage, turn);
       my_turn();
       order_registers();
-      multiply_keys<T, kChannels>(logit, query_tiles, tiles(keys, now));
+      multiply_keys<T, kChannels>(logit, query_tiles, tiles(keys, stage));
       commit_products();
-      await(values.full + 8 * last.stage, last.parity);
+      await(values.full + 8 * last_stage, last_turn);
       order_registers();
-      weigh_values<T, kChannels>(sums, weights, tiles(values, last));
+      weigh_values<T, kChannels>(sums, weights, tiles(values, last_stage));
       commit_products();
-      your_turn();
+      your_turn(first + kKeys >= limit);
       wait_products<1>();
       pin(logit);
-      if (lane == 0) arrive(keys.empty + 8 * now.stage);
+      if (lane == 0) arrive(keys.empty + 8 * stage);
       softmax.take(logit, first, lane);
       // Once the maximum has settled, which it soon does, nothing fades any more. The totals are asked for
       // only so that the exponentials are taken before the wait, in whose time they cost nothing.
@@ -468,18 +402,15 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Job&
         wait_products<0>();
         pin(sums);
       }
-      if (lane == 0) arrive(values.empty + 8 * last.stage);
+      if (lane == 0) arrive(values.empty + 8 * last_stage);
       pack<T>(logit, weights);
-      last = now;
-      group.turn.advance();
     }
-    await(values.full + 8 * last.stage, last.parity);
+    await(values.full + 8 * stage, turn);
     order_registers();
-    weigh_values<T, kChannels>(sums, weights, tiles(values, last));
+    weigh_values<T, kChannels>(sums, weights, tiles(values, stage));
     commit_products();
     wait_products<0>();
     pin(sums);
-    if (lane == 0) arrive(values.empty + 8 * last.stage);
   }
 
   float inverse[2];
@@ -488,53 +419,21 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Job&
     const float total = sum_of_quad(softmax.total[r]);
     inverse[r] = total == 0.0f ? 0.0f : 1.0f / total;
     if (launch.lse != nullptr && lane % 4 == 0 && row[r] < sequence.rows) {
-      launch.lse[job.head * launch.lse_stride + sequence.first_row + row[r]] =
-          total == 0.0f ? -INFINITY : fmaf(softmax.maximum[r], 0.693147180559945309f, logf(total));
+      launch.lse[head * launch.lse_stride + sequence.first_row + row[r]] = total == 0.0f ? -INFINITY : fmaf(softmax.maximum[r], 0.693147180559945309f, logf(total));
     }
   }
-  meet(kQueryThere + group.number, kGroupThreads);  // nobody reads the query any more
-  store_rows<T, kChannels>(launch, sequence, job.head, first_row + warp * 16, sums, inverse,
+  meet(kQueryThere + group, kGroupThreads);  // nobody reads the query any more
+  store_rows<T, kChannels>(launch, sequence, head, first_row + warp * 16, sums, inverse,
                            query + warp * 16 * kTileRowBytes);
 }
 
-template <class T, int kChannels, int kGroups>
-__device__ __forceinline__ void attend_all(const AttentionLaunch& launch, const Order& order, std::uint32_t query,
-                                           const Ring (&rings)[2]) {
-  const int number = static_cast<int>(threadIdx.x) / kGroupThreads - 1;
-  query += number * kGroupRows * kTileRowBytes;
-  Group group{number, static_cast<int>(threadIdx.x) / 32 % 4, static_cast<int>(threadIdx.x) % 32,
-              query, {.parity = 0}, false};
-  const auto has_rows = [&](const Job& job) { return job.first_row + number * kGroupRows <= job.last_row; };
-  const auto fetch = [&](const Job& job, std::uint32_t to) {
-    if (has_rows(job)) {
-      fetch_query<T, kChannels>(launch, *job.sequence, job.head, job.first_row + number * kGroupRows,
-                                to);
-    }
-    commit_copies();
-  };
-  Jobs<kGroups * kGroupRows> jobs(launch, order);
-  Job job, later;
-  bool there = jobs.next(job);
-  if (there) fetch(job, query);
-  while (there) {
-    wait_copies<0>();
-    show_shared_to_tensor_cores();
-    meet(kQueryThere + number, kGroupThreads);  // also: all have stored the rows of the job before the last
-    there = jobs.next(later);
-    const std::uint32_t next_query = 2 * query + kTilesBytes<kChannels> - group.query;  // the other place
-    if (there) fetch(later, next_query);
-    if (has_rows(job)) {
-      attend<T, kChannels, kGroups>(launch, job, group, rings);
-    } else {
-      skip_tiles(group, rings, visible_keys(launch, *job.sequence, job.length, job.last_row));
-    }
-    job = later;
-    group.query = next_query;
-  }
-  if (group.ordered && number == 0) meet(kTurn, kGroups * kGroupThreads);  // the turn that nobody needs
-}
-
 #endif  // FOVEA_WGMMA
+
+/// Which rows of which head a block takes. Heads whose keys and values the cache holds together come
+/// one after another, of each the rows that see most first.
+struct Order {
+  std::int32_t heads_together;
+};
 
 template <int kGroups>
 constexpr int kThreads = kGroupThreads * (1 + kGroups);
@@ -551,13 +450,23 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
     hopper_attention_kernel(const __grid_constant__ AttentionLaunch launch, Order order) {
 #ifdef FOVEA_WGMMA
   let_next_prepare();
+  constexpr int kRows = kGroups * kGroupRows;
+  const CudaSequence& sequence = launch.sequence[blockIdx.z];
+  const int row_blocks = (launch.most_rows + kRows - 1) / kRows;
+  const int before = static_cast<int>(blockIdx.x) / (order.heads_together * row_blocks) * order.heads_together;
+  const int within = static_cast<int>(blockIdx.x) - before * row_blocks;
+  const int together = min(order.heads_together, launch.heads - before);
+  const int head = before + within % together, kv_head = head / (launch.heads / launch.kv_heads);
+  const int first_row = (row_blocks - 1 - within / together) * kRows;
+  if (first_row >= sequence.rows) return;
+
   extern __shared__ uint4 shared16[];
   __shared__ std::uint64_t barriers[4 * kStages];
   const std::uint32_t query = (shared_address(shared16) + kTileRowGroupBytes - 1) / kTileRowGroupBytes * kTileRowGroupBytes;
   Ring rings[2];
 #pragma unroll
   for (int s = 0; s < 2; ++s) {
-    rings[s].tiles = query + (2 + s * kStages) * kTilesBytes<kChannels>;
+    rings[s].tiles = query + (1 + s * kStages) * kTilesBytes<kChannels>;
     rings[s].full = shared_address(barriers) + 8 * (2 * s * kStages);
     rings[s].empty = rings[s].full + 8 * kStages;
   }
@@ -572,18 +481,21 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
   __syncthreads();
 
   wait_for_previous();
+  const int last_row = min(first_row + kRows, sequence.rows) - 1;
   if (threadIdx.x < kGroupThreads) {
     if constexpr (kGroups > 1) give_registers_back<kLoaderRegisters>();
-    load_all<T, kChannels, kGroups * kGroupRows>(launch, order, rings);
+    Side<T> sides[2] = {{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride, {}},
+                        {sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride, {}}};
+    load_all<T, kChannels>(sequence, sides, rings, visible_keys(launch, sequence, *sequence.length, last_row));
   } else {
     if constexpr (kGroups > 1) take_registers<kGroupRegisters>();
-    attend_all<T, kChannels, kGroups>(launch, order, query, rings);
+    attend<T, kChannels, kGroups>(launch, sequence, head, first_row, last_row, query, rings);
   }
 #endif
 }
 
 template <class T, int kChannels, int kGroups>
-Status launch_groups(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream, bool* launched) {
+Status launch_groups(const AttentionLaunch& launch, cudaStream_t stream, bool* launched) {
   const auto kernel = hopper_attention_kernel<T, kChannels, kGroups>;
   cudaFuncAttributes attributes{};
   FOVEA_CUDA_CHECK(cudaFuncGetAttributes(&attributes, kernel));
@@ -596,8 +508,8 @@ Status launch_groups(const AttentionLaunch& launch, int multiprocessors, cudaStr
   const std::int64_t head_bytes = std::int64_t{launch.most_rows} * kChannels * 4;
   const auto together = static_cast<std::int32_t>(std::clamp<std::int64_t>(kCacheBytes / head_bytes, 1, launch.heads));
   constexpr int kRows = kGroups * kGroupRows;
-  const std::int64_t jobs = std::int64_t{(launch.most_rows + kRows - 1) / kRows} * launch.heads * launch.sequences;
-  const auto grid = static_cast<unsigned>(std::min<std::int64_t>(jobs, FOVEA_BLOCKS));
+  const dim3 grid(static_cast<unsigned>((launch.most_rows + kRows - 1) / kRows * launch.heads), 1,
+                  static_cast<unsigned>(launch.sequences));
   return launch_early(stream, "Hopper attention", kernel, grid, kThreads<kGroups>, bytes, launch, Order{together});
 }
 
@@ -606,8 +518,8 @@ Status launch_channels(const AttentionLaunch& launch, int multiprocessors, cudaS
   // A row's result is the same either way.
   const std::int64_t small_blocks =
       std::int64_t{(launch.most_rows + kGroupRows - 1) / kGroupRows} * launch.heads * launch.sequences;
-  return small_blocks <= multiprocessors ? launch_groups<T, kChannels, 1>(launch, multiprocessors, stream, launched)
-                                         : launch_groups<T, kChannels, kMostGroups>(launch, multiprocessors, stream, launched);
+  return small_blocks <= multiprocessors ? launch_groups<T, kChannels, 1>(launch, stream, launched)
+                                         : launch_groups<T, kChannels, kMostGroups>(launch, stream, launched);
 }
 
 template <class T>
