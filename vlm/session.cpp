@@ -86,7 +86,7 @@ struct Session::Impl {
                   DecoderState& state, TensorView logits, const Watchers& watchers, Answer& answer);
   Status introspect(const IntrospectionRequest& request, const EncodedPrompt& prompt,
                     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
-                    const Importance& importance, std::vector<double> step_maxima, Answer& answer);
+                    Importance& importance, std::vector<double> step_maxima, Answer& answer);
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -349,10 +349,11 @@ Status Session::Impl::generate(const Question& question, const TextCallback& on_
 Status Session::Impl::introspect(
     const IntrospectionRequest& request, const EncodedPrompt& prompt,
     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
-    const Importance& importance, std::vector<double> step_maxima, Answer& answer) {
+    Importance& importance, std::vector<double> step_maxima, Answer& answer) {
   auto found = std::make_shared<Introspection>();
-  found->ranking =
-      std::make_shared<const GuideRanking>(GuideRanking{importance.sums(), prompt.layout.visual});
+  FOVEA_TRY(std::vector<float> sums, importance.sums());
+  found->ranking = std::make_shared<const GuideRanking>(
+      GuideRanking{std::move(sums), prompt.layout.visual});
   found->step_maxima = std::move(step_maxima);
   found->fingerprint = prompt.layout.fingerprint;
   if (request.consistency_ratio) {
