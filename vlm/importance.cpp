@@ -1,11 +1,18 @@
 #include "vlm/importance.h"
 
 #include <algorithm>
+#include <bit>
 
-#include "kernels/copy.h"
 #include "kernels/ops/attention/attention.h"
 
 namespace fovea {
+
+namespace {
+
+/// Before the host waits for what has been asked, so that pinned memory stays bounded.
+constexpr std::size_t kMostParts = 64;
+
+}  // namespace
 
 Importance::Importance(const SequenceLayout& layout, RowSet rows)
     : layout_(layout), sums_(layout.visual.size(), 0.0F) {
@@ -67,14 +74,30 @@ Status Importance::observe(Context& context, const LayerAttention& attention) {
     args.heads = Reduction::sum;
     args.out = out;
     FOVEA_CHECK(attention_scores(context, args));
-    Workspace::Scope host_scope(context.host().workspace);
-    FOVEA_TRY(const ConstTensorView found, to_host(context, out));
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      sums_[static_cast<std::size_t>(ids[i])] += found.as<float>()[i];
-    }
+    const ConstTensorView bits(out.data, DType::i32, out.shape, out.device);
+    Part& part = parts_.emplace_back();
+    part.ids = ids;
+    FOVEA_TRY(part.probabilities, Arriving::start(context, bits));
+    if (parts_.size() >= kMostParts) FOVEA_CHECK(add_parts());
     begin = end;
   }
   return {};
+}
+
+Status Importance::add_parts() {
+  for (const Part& part : parts_) {
+    FOVEA_TRY(const auto found, part.probabilities.wait());
+    for (std::size_t i = 0; i < part.ids.size(); ++i) {
+      sums_[static_cast<std::size_t>(part.ids[i])] += std::bit_cast<float>(found[i]);
+    }
+  }
+  parts_.clear();
+  return {};
+}
+
+Result<std::vector<float>> Importance::sums() {
+  FOVEA_CHECK(add_parts());
+  return sums_;
 }
 
 }  // namespace fovea

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "kernels/fetch.h"
 #include "pruning/policy.h"
 #include "vlm/attention_observer.h"
 
@@ -20,13 +21,21 @@ class Importance final : public AttentionObserver {
   std::span<const std::int32_t> prompt_rows() const override { return rows_; }
   Status observe(Context& context, const LayerAttention& attention) override;
 
-  /// By visual token id.
-  const std::vector<float>& sums() const { return sums_; }
+  /// By visual token id. Waits for what a GPU has yet to tell. Errors: device.
+  Result<std::vector<float>> sums();
 
  private:
+  /// One layer's part, on its way to the host.
+  struct Part {
+    std::vector<std::int32_t> ids;
+    Arriving probabilities;  // the bits of float32 numbers
+  };
+  Status add_parts();
+
   const SequenceLayout& layout_;
   std::vector<std::int32_t> rows_;
   std::vector<float> sums_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace fovea

@@ -65,7 +65,7 @@ struct Session::Impl {
                                      std::vector<std::shared_ptr<const PictureFeatures>>& features);
   Status introspect(const IntrospectionRequest& request, const EncodedPrompt& prompt,
                     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
-                    const Importance& importance, std::vector<double> step_maxima, Answer& answer);
+                    Importance& importance, std::vector<double> step_maxima, Answer& answer);
 };
 
 Session::Session(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -197,10 +197,11 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
 Status Session::Impl::introspect(
     const IntrospectionRequest& request, const EncodedPrompt& prompt,
     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
-    const Importance& importance, std::vector<double> step_maxima, Answer& answer) {
+    Importance& importance, std::vector<double> step_maxima, Answer& answer) {
   auto found = std::make_shared<Introspection>();
-  found->ranking =
-      std::make_shared<const GuideRanking>(GuideRanking{importance.sums(), prompt.layout.visual});
+  FOVEA_TRY(std::vector<float> sums, importance.sums());
+  found->ranking = std::make_shared<const GuideRanking>(
+      GuideRanking{std::move(sums), prompt.layout.visual});
   found->step_maxima = std::move(step_maxima);
   found->fingerprint = prompt.layout.fingerprint;
   if (request.consistency_ratio) {

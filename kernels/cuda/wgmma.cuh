@@ -68,8 +68,8 @@ struct WarpgroupProduct;
 #define FOVEA_SUMS_32(s, i) \
   FOVEA_SUMS_8(s, i), FOVEA_SUMS_8(s, i + 8), FOVEA_SUMS_8(s, i + 16), FOVEA_SUMS_8(s, i + 24)
 
-// SUMS: the sums as operands; LIST: their places; A to G: the places behind them.
-#define FOVEA_WARPGROUP_PRODUCT(TYPE, NAME, COLUMNS, SUMS, LIST, A, B, C, D, E, F, G)                \
+// SUMS: the sums as operands; LIST: their places; A to E: the places behind them.
+#define FOVEA_WARPGROUP_PRODUCT(TYPE, NAME, COLUMNS, SUMS, LIST, A, B, C, D, E)                      \
   template <>                                                                                       \
   struct WarpgroupProduct<TYPE, COLUMNS> {                                                          \
     /* Both factors in shared memory, summed over channels; `add` 0 begins anew. */                 \
@@ -86,20 +86,19 @@ struct WarpgroupProduct;
           : "l"(a), "l"(b), "r"(add)                                                                \
           : "memory");                                                                              \
     }                                                                                               \
-    /* `a` in registers, as mma.sync has it; tiles summed over their channels or their rows. */     \
-    template <bool kOverRows>                                                                       \
+    /* sums += a b with `a` in registers, as mma.sync has it, and tiles summed over their rows. */  \
     static __device__ __forceinline__ void of_registers(float (&sums)[COLUMNS / 2],                 \
                                                         const std::uint32_t (&a)[4],                \
-                                                        std::uint64_t b, int add) {                 \
+                                                        std::uint64_t b) {                          \
       asm volatile(                                                                                 \
           "{\n"                                                                                     \
           ".reg .pred p;\n"                                                                         \
-          "setp.ne.b32 p, " F ", 0;\n"                                                              \
+          "setp.eq.b32 p, 0, 0;\n"                                                                  \
           "wgmma.mma_async.sync.aligned.m64n" #COLUMNS "k16.f32." NAME "." NAME " {" LIST "}, {" A  \
-          ", " B ", " C ", " D "}, " E ", p, 1, 1, " G ";\n"                                        \
+          ", " B ", " C ", " D "}, " E ", p, 1, 1, 1;\n"                                            \
           "}"                                                                                       \
           : SUMS                                                                                    \
-          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(add), "n"(kOverRows)            \
+          : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b)                                      \
           : "memory");                                                                              \
     }                                                                                               \
   };
@@ -126,29 +125,21 @@ struct WarpgroupProduct;
 #define FOVEA_ALL_SUMS_128 FOVEA_SUMS_32(sums, 0), FOVEA_SUMS_32(sums, 32)
 
 FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 64, FOVEA_ALL_SUMS_64, FOVEA_PLACES_64,
-                        "%32", "%33", "%34", "%35", "%36", "%37",
-                        "%38")
+                        "%32", "%33", "%34", "%35", "%36")
 FOVEA_WARPGROUP_PRODUCT(__half, "f16", 64, FOVEA_ALL_SUMS_64, FOVEA_PLACES_64,
-                        "%32", "%33", "%34", "%35", "%36", "%37",
-                        "%38")
+                        "%32", "%33", "%34", "%35", "%36")
 FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 80, FOVEA_ALL_SUMS_80, FOVEA_PLACES_80,
-                        "%40", "%41", "%42", "%43", "%44", "%45",
-                        "%46")
+                        "%40", "%41", "%42", "%43", "%44")
 FOVEA_WARPGROUP_PRODUCT(__half, "f16", 80, FOVEA_ALL_SUMS_80, FOVEA_PLACES_80,
-                        "%40", "%41", "%42", "%43", "%44", "%45",
-                        "%46")
+                        "%40", "%41", "%42", "%43", "%44")
 FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 96, FOVEA_ALL_SUMS_96, FOVEA_PLACES_96,
-                        "%48", "%49", "%50", "%51", "%52", "%53",
-                        "%54")
+                        "%48", "%49", "%50", "%51", "%52")
 FOVEA_WARPGROUP_PRODUCT(__half, "f16", 96, FOVEA_ALL_SUMS_96, FOVEA_PLACES_96,
-                        "%48", "%49", "%50", "%51", "%52", "%53",
-                        "%54")
+                        "%48", "%49", "%50", "%51", "%52")
 FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 128, FOVEA_ALL_SUMS_128, FOVEA_PLACES_128,
-                        "%64", "%65", "%66", "%67", "%68", "%69",
-                        "%70")
+                        "%64", "%65", "%66", "%67", "%68")
 FOVEA_WARPGROUP_PRODUCT(__half, "f16", 128, FOVEA_ALL_SUMS_128, FOVEA_PLACES_128,
-                        "%64", "%65", "%66", "%67", "%68", "%69",
-                        "%70")
+                        "%64", "%65", "%66", "%67", "%68")
 
 #undef FOVEA_WARPGROUP_PRODUCT
 #undef FOVEA_SUMS_8

@@ -75,7 +75,7 @@ std::vector<float> hand_case(RowSet rows) {
   HandMade model(6);
   model.show(importance, {{.2F, .3F, .5F}, {.1F, .2F, .3F}, {.3F, .1F, .1F}}, {2, 3, 4}, 5);
   model.show(importance, {{.05F, .05F, .2F}}, {5}, 5);
-  return importance.sums();
+  return *importance.sums();
 }
 
 TEST(Importance, text_rows_and_answer_rows_add_up_to_the_papers_case) {
@@ -98,7 +98,7 @@ TEST(Importance, rows_of_text_between_pictures_count_and_get_no_column) {
       (std::vector<std::int32_t>{2, 4}));
   HandMade model(5);
   model.show(importance, {{.5F, .2F, .3F}, {.1F, .2F, .25F, .3F, .15F}}, {2, 4}, 5);
-  EXPECT_TRUE(close_to(importance.sums(), std::vector<double>{.6, .4, .3}, 1e-6));
+  EXPECT_TRUE(close_to(*importance.sums(), std::vector<double>{.6, .4, .3}, 1e-6));
 }
 
 TEST(Importance, a_prompt_without_pictures_has_nothing_to_sum) {
@@ -106,7 +106,7 @@ TEST(Importance, a_prompt_without_pictures_has_nothing_to_sum) {
   for (const RowSet rows : {RowSet::text, RowSet::from_last_visual}) {
     Importance importance(layout, rows);
     HandMade(4).show(importance, {{.5F, .5F}}, {3}, 3);
-    EXPECT_TRUE(importance.sums().empty());
+    EXPECT_TRUE(importance.sums()->empty());
   }
 }
 
@@ -167,7 +167,7 @@ Watched watch(const LlavaModel& model, const RandomPrompt& prompt, RowSet rows, 
     EXPECT_TRUE(model.decoder().decode(context, token, run.state, testing::row_view(run.logits),
                                        nullptr, &importance));
   }
-  watched.sums = importance.sums();
+  watched.sums = *importance.sums();
   return watched;
 }
 

@@ -6,163 +6,18 @@
 
 #include <algorithm>
 
-#include "kernels/cuda/barrier.cuh"
 #include "kernels/cuda/launch.cuh"
-#include "kernels/cuda/mma.cuh"
 #include "kernels/cuda/runtime.h"
-#include "kernels/cuda/wgmma.cuh"
-#include "kernels/ops/attention/attention_launch.cuh"
+#include "kernels/ops/attention/attention_hopper.cuh"
 
 namespace fovea {
 namespace {
 
-#ifndef FOVEA_STAGES
-#define FOVEA_STAGES 2
-#endif
-constexpr int kGroupThreads = 128, kGroupRows = 64, kMostGroups = 2, kKeys = 128, kStages = FOVEA_STAGES;
-constexpr int kPageKeys = 1 << kTilePageShift;
-constexpr int kTileBytes = kKeys * kTileRowBytes;
-static_assert(kMostGroups * kGroupRows == kKeys && kKeys == 2 * kPageKeys);
-
-/// Of 128 rows, which are as many tiles wide as their channels take.
-template <int kChannels>
-constexpr int kTilesBytes = (kChannels + 63) / 64 * kTileBytes;
-/// Rows of the block, then kStages times keys, then kStages times values.
-template <int kChannels>
-constexpr int kSharedBytes = (1 + 2 * kStages) * kTilesBytes<kChannels> + kTileRowGroupBytes;
+using namespace hopper;
 
 #ifdef FOVEA_WGMMA
 
-constexpr int kLoaderRegisters = 40, kGroupRegisters = 232;  // of threads when there are two groups
-#ifndef FOVEA_HOPPER_ORDERED
-#define FOVEA_HOPPER_ORDERED true
-#endif
-constexpr bool kOrdered = FOVEA_HOPPER_ORDERED;
-
-/// Where the 128 threads of a group put 16-byte pieces: rows `first_row` + kDown i.
-template <int kChannels>
-struct Places {
-  static constexpr int kAcross = kChannels > 64 ? 16 : 8, kDown = kGroupThreads / kAcross;
-  static constexpr int kBytesDown = kDown * kTileRowBytes;
-  static_assert(kDown % 8 == 0, "so that a thread's pieces are swizzled alike");
-
-  __device__ __forceinline__ explicit Places(int thread)
-      : row(thread / kAcross),
-        piece(thread % kAcross),
-        offset(piece / 8 * kTileBytes + row * kTileRowBytes + ((piece ^ row) % 8) * 16) {}
-  __device__ __forceinline__ bool used() const { return piece < kChannels / 8; }
-
-  int row, piece;
-  std::uint32_t offset;  // of the first piece in bytes
-};
-
-/// The keys (or values) of one kv head, and where 128 of them lie.
-template <class T>
-struct Side {
-  const std::byte* const* pages;
-  std::int64_t head_offset, token_stride;
-  const T* blocks[2];
-
-  __device__ __forceinline__ void locate(const CudaSequence& sequence, int first, int limit) {
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const auto token = static_cast<std::uint32_t>(min(first + i * kPageKeys, limit - 1)) / kPageKeys * kPageKeys;
-      const std::uint32_t slot = token & ((std::uint32_t{1} << sequence.page_shift) - 1);
-      blocks[i] = reinterpret_cast<const T*>(pages[token >> sequence.page_shift]) + head_offset + slot * token_stride;
-    }
-  }
-};
-
-/// 128 tokens, of which `count` are there; zeros for the others.
-template <class T, int kChannels>
-__device__ __forceinline__ void fetch_tokens(const Side<T>& side, const Places<kChannels>& places, int count,
-                                             std::uint32_t to) {
-  using P = Places<kChannels>;
-  if (!places.used()) return;
-  to += places.offset;
-#pragma unroll
-  for (int b = 0; b < 2; ++b) {
-    const T* from = side.blocks[b] + places.row * side.token_stride + 8 * places.piece;
-    if (count >= (b + 1) * kPageKeys) {
-#pragma unroll
-      for (int i = 0; i < kPageKeys / P::kDown; ++i) {
-        copy_async_16(to + (b * (kPageKeys / P::kDown) + i) * P::kBytesDown, from, true);
-        from += P::kDown * side.token_stride;
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < kPageKeys / P::kDown; ++i) {
-        const bool there = b * kPageKeys + places.row + i * P::kDown < count;
-        copy_async_16(to + (b * (kPageKeys / P::kDown) + i) * P::kBytesDown, there ? from : side.blocks[b], there);
-        from += P::kDown * side.token_stride;
-      }
-    }
-  }
-}
-
-/// A ring of tiles that one side fills and the other empties.
-struct Ring {
-  std::uint32_t tiles, full, empty;  // addresses; of the first of kStages
-};
-
-/// Tells the groups that tiles are there, once their copies are done.
-struct Announcement {
-  std::uint32_t pending = 0;
-
-  template <int kLater>
-  __device__ __forceinline__ void make(int lane) {
-    if (pending == 0) return;
-    wait_copies<kLater>();
-    show_shared_to_tensor_cores();
-    __syncwarp();
-    if (lane == 0) arrive(pending);
-    pending = 0;
-  }
-};
-
-template <class T, int kChannels>
-__device__ __forceinline__ void load_all(const CudaSequence& sequence, Side<T> (&sides)[2],
-                                         const Ring (&rings)[2], int limit) {
-  const int lane = threadIdx.x % 32;
-  const Places<kChannels> places(static_cast<int>(threadIdx.x));
-  Announcement announcement;
-  if (limit > 0) {
-    for (Side<T>& side : sides) side.locate(sequence, 0, limit);
-  }
-  for (int first = 0, stage = 0, turn = 1; first < limit; first += kKeys) {
-#pragma unroll
-    for (int s = 0; s < 2; ++s) {
-      const std::uint32_t empty = rings[s].empty + 8 * stage;
-      if (!__any_sync(0xFFFFFFFFu, passed(empty, turn))) announcement.make<0>(lane);
-      await(empty, turn);
-      fetch_tokens<T, kChannels>(sides[s], places, limit - first,
-                                 rings[s].tiles + stage * kTilesBytes<kChannels>);
-      commit_copies();
-      if (first + kKeys < limit) sides[s].locate(sequence, first + kKeys, limit);
-      announcement.make<1>(lane);
-      announcement.pending = rings[s].full + 8 * stage;
-    }
-    if (++stage == kStages) {
-      stage = 0;
-      turn ^= 1;
-    }
-  }
-  announcement.make<0>(lane);
-}
-
-template <class T, int kChannels>
-__device__ __forceinline__ void fetch_query(const AttentionLaunch& launch, const CudaSequence& sequence,
-                                            int head, int first_row, std::uint32_t to) {
-  using P = Places<kChannels>;
-  const P places(static_cast<int>(threadIdx.x % kGroupThreads));
-  if (!places.used()) return;
-  const T* query = reinterpret_cast<const T*>(launch.query) + std::int64_t{head} * kChannels + 8 * places.piece;
-#pragma unroll
-  for (int i = 0; i < kGroupRows / P::kDown; ++i) {
-    const int row = sequence.first_row + min(first_row + places.row + i * P::kDown, sequence.rows - 1);
-    copy_async_16(to + places.offset + i * P::kBytesDown, query + row * launch.query_stride, true);
-  }
-}
+constexpr int kLoaderRegisters = 40, kGroupRegisters = 232;  // of a thread, where there are two groups
 
 __device__ __forceinline__ float max_of_quad(float value) {
   value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
@@ -226,7 +81,8 @@ struct Softmax {
 
 /// logit = query keys^T.
 template <class T, int kChannels>
-__device__ __forceinline__ void multiply_keys(float (&logit)[kKeys / 2], std::uint64_t query, std::uint64_t keys) {
+__device__ __forceinline__ void multiply_keys(float (&logit)[kKeys / 2], std::uint64_t query,
+                                              std::uint64_t keys) {
 #pragma unroll
   for (int k = 0; k < kChannels / 16; ++k) {
     const int further = (k / 4 * kTileBytes + k % 4 * 32) >> 4;
@@ -235,17 +91,18 @@ __device__ __forceinline__ void multiply_keys(float (&logit)[kKeys / 2], std::ui
 }
 /// sums += weights values.
 template <class T, int kChannels>
-__device__ __forceinline__ void weigh_values(float (&sums)[kChannels / 2], const std::uint32_t (&weights)[kKeys / 16][4],
+__device__ __forceinline__ void weigh_values(float (&sums)[kChannels / 2],
+                                             const std::uint32_t (&weights)[kKeys / 16][4],
                                              std::uint64_t values) {
 #pragma unroll
   for (int k = 0; k < kKeys / 16; ++k) {
-    WarpgroupProduct<T, kChannels>::template of_registers<true>(sums, weights[k],
-                                                                values + (k * 16 * kTileRowBytes >> 4), 1);
+    WarpgroupProduct<T, kChannels>::of_registers(sums, weights[k], values + (k * 16 * kTileRowBytes >> 4));
   }
 }
 
 template <class T>
-__device__ __forceinline__ void pack(const float (&exponentials)[kKeys / 2], std::uint32_t (&weights)[kKeys / 16][4]) {
+__device__ __forceinline__ void pack(const float (&exponentials)[kKeys / 2],
+                                     std::uint32_t (&weights)[kKeys / 16][4]) {
 #pragma unroll
   for (int i = 0; i < kKeys / 4; ++i) {
     weights[i / 4][i % 4] = pack_pair<T>(exponentials[2 * i], exponentials[2 * i + 1]);
@@ -255,13 +112,10 @@ __device__ __forceinline__ void pack(const float (&exponentials)[kKeys / 2], std
 /// A warp's sixteen rows, divided by their totals, by way of shared memory so that they leave in whole
 /// lines.
 template <class T, int kChannels>
-__device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const CudaSequence& sequence, int head,
-                                           int first_row, const float (&sums)[kChannels / 2],
+__device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const CudaSequence& sequence,
+                                           int head, int first_row, const float (&sums)[kChannels / 2],
                                            const float (&inverse)[2], std::uint32_t through) {
   const int lane = threadIdx.x % 32;
-  const auto place = [&](int row, int piece) {
-    return through + piece / 8 * kTileBytes + row * kTileRowBytes + ((piece ^ row) % 8) * 16;
-  };
 #pragma unroll
   for (int n = 0; n < kChannels / 8; n += 2) {
     std::uint32_t words[4];
@@ -270,7 +124,7 @@ __device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const 
       const float* const pair = sums + 4 * (n + i / 2) + 2 * (i % 2);
       words[i] = pack_pair<T>(pair[0] * inverse[i % 2], pair[1] * inverse[i % 2]);
     }
-    store_matrices(words, place(lane % 16, n + lane / 16));
+    store_matrices(words, place(through, lane % 16, n + lane / 16));
   }
   __syncwarp();
   using P = Places<kChannels>;
@@ -283,10 +137,11 @@ __device__ __forceinline__ void store_rows(const AttentionLaunch& launch, const 
     const int row = lane / P::kAcross + i * kDown;
     if (first_row + row >= sequence.rows) break;
     *reinterpret_cast<uint4*>(out + (sequence.first_row + first_row + row) * launch.out_stride) =
-        load_shared_16(place(row, piece));
+        load_shared_16(place(through, row, piece));
   }
 }
 
+/// What a group does. `first_row` and `last_row` are the block's, as is `query`, its rows' place.
 template <class T, int kChannels, int kGroups>
 __device__ __forceinline__ void attend(const AttentionLaunch& launch, const CudaSequence& sequence, int head,
                                        int first_row, int last_row, std::uint32_t query,
@@ -301,7 +156,7 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
   commit_copies();
   const int length = *sequence.length;
   const int limit = visible_keys(launch, sequence, length, last_row);
-  if (group >= groups) {
+  if (group >= groups) {  // lets the tiles pass
     for (int first = 0, stage = 0, turn = 0; first < limit; first += kKeys) {
 #pragma unroll
       for (int s = 0; s < 2; ++s) {
@@ -335,8 +190,10 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
   softmax.clear = min(limit, visible_keys(launch, sequence, length, first_row));
   float sums[kChannels / 2] = {};
 
+  // Two groups issue their products by turns, so that one takes exponentials while the products of the
+  // other run. Group 0 begins; after the last turn of group 1 nobody waits.
   const int other = 1 - group;
-  const bool ordered = kOrdered && kGroups == 2 && groups == kGroups;
+  const bool ordered = kGroups == 2 && groups == kGroups;
   constexpr int kQueryThere = 1, kTurn = 3;  // numbers of barriers, one for each group
   const auto my_turn = [&] {
     if (ordered) meet(kTurn + group, kGroups * kGroupThreads);
@@ -349,50 +206,30 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
   if (limit > 0) {
     show_shared_to_tensor_cores();
     meet(kQueryThere + group, kGroupThreads);
-    if (ordered && group == 1) pass_by(kTurn + 0, kGroups * kGroupThreads);
+    if (group == 1) your_turn(false);
 
-    const std::uint64_t query_tiles = tile_descriptor(query, kTileBytes);
+    const std::uint64_t rows = tile_descriptor(query, kTileBytes);
     const auto tiles = [](const Ring& ring, int stage) {
       return tile_descriptor(ring.tiles + stage * kTilesBytes<kChannels>, kTileBytes);
     };
     float logit[kKeys / 2];
     std::uint32_t weights[kKeys / 16][4];
-    await(keys.full, 0);
+    int stage = 0, turn = 0;
+    await(keys.full, turn);
     my_turn();
     order_registers();
-    multiply_keys<T, kChannels>(logit, query_tiles, tiles(keys, 0));
+    multiply_keys<T, kChannels>(logit, rows, tiles(keys, stage));
     commit_products();
     your_turn(limit <= kKeys);
     wait_products<0>();
-    pin(logit);
-    if (lane == 0) arrive(keys.empty);
-    softmax.take(logit, 0, lane);
-    pack<T>(logit, weights);
-
-    int stage = 0, turn = 0;  // of the keys before
-    for (int first = kKeys; first < limit; first += kKeys) {
-      const int last_stage = stage, last_turn = turn;
-      if (++stage == kStages) {
-        stage = 0;
-        turn ^= 1;
-      }
-      await(keys.full + 8 * stage, turn);
-      my_turn();
-      order_registers();
-      multiply_keys<T, kChannels>(logit, query_tiles, tiles(keys, stage));
-      commit_products();
-      await(values.full + 8 * last_stage, last_turn);
-      order_registers();
-      weigh_values<T, kChannels>(sums, weights, tiles(values, last_stage));
-      commit_products();
-      your_turn(first + kKeys >= limit);
-      wait_products<1>();
+    for (int first = 0;;) {
       pin(logit);
       if (lane == 0) arrive(keys.empty + 8 * stage);
       softmax.take(logit, first, lane);
-      // Once the maximum has settled, which it soon does, nothing fades any more. The totals are asked for
-      // only so that the exponentials are taken before the wait, in whose time they cost nothing.
-      const bool fades = softmax.fade[0] != 1.0f || softmax.fade[1] != 1.0f || !(softmax.total[0] + softmax.total[1] >= 0.0f);
+      // The totals are asked for only so that the exponentials are taken before the wait for the values of
+      // the step before, in whose time they cost nothing.
+      const bool fades = softmax.fade[0] != 1.0f || softmax.fade[1] != 1.0f ||
+                         !(softmax.total[0] + softmax.total[1] >= 0.0f);
       if (__any_sync(0xFFFFFFFFu, fades)) {
         wait_products<0>();
         pin(sums);
@@ -402,8 +239,27 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
         wait_products<0>();
         pin(sums);
       }
-      if (lane == 0) arrive(values.empty + 8 * last_stage);
+      if (lane == 0 && first > 0) arrive(values.empty + 8 * (stage == 0 ? kStages - 1 : stage - 1));
       pack<T>(logit, weights);
+      first += kKeys;
+      if (first >= limit) break;
+
+      const int last_stage = stage, last_turn = turn;
+      if (++stage == kStages) {
+        stage = 0;
+        turn ^= 1;
+      }
+      await(keys.full + 8 * stage, turn);
+      my_turn();
+      order_registers();
+      multiply_keys<T, kChannels>(logit, rows, tiles(keys, stage));
+      commit_products();
+      await(values.full + 8 * last_stage, last_turn);
+      order_registers();
+      weigh_values<T, kChannels>(sums, weights, tiles(values, last_stage));
+      commit_products();
+      your_turn(first + kKeys >= limit);
+      wait_products<1>();
     }
     await(values.full + 8 * stage, turn);
     order_registers();
@@ -417,9 +273,11 @@ __device__ __forceinline__ void attend(const AttentionLaunch& launch, const Cuda
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
     const float total = sum_of_quad(softmax.total[r]);
-    inverse[r] = total == 0.0f ? 0.0f : 1.0f / total;
+    inverse[r] = total == 0.0f ? 0.0f : __fdividef(1.0f, total);
     if (launch.lse != nullptr && lane % 4 == 0 && row[r] < sequence.rows) {
-      launch.lse[head * launch.lse_stride + sequence.first_row + row[r]] = total == 0.0f ? -INFINITY : fmaf(softmax.maximum[r], 0.693147180559945309f, logf(total));
+      constexpr float kLn2 = 0.693147180559945309f;
+      launch.lse[head * launch.lse_stride + sequence.first_row + row[r]] =
+          total == 0.0f ? -INFINITY : (softmax.maximum[r] + __log2f(total)) * kLn2;
     }
   }
   meet(kQueryThere + group, kGroupThreads);  // nobody reads the query any more
@@ -462,7 +320,8 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
 
   extern __shared__ uint4 shared16[];
   __shared__ std::uint64_t barriers[4 * kStages];
-  const std::uint32_t query = (shared_address(shared16) + kTileRowGroupBytes - 1) / kTileRowGroupBytes * kTileRowGroupBytes;
+  const std::uint32_t query =
+      (shared_address(shared16) + kTileRowGroupBytes - 1) / kTileRowGroupBytes * kTileRowGroupBytes;
   Ring rings[2];
 #pragma unroll
   for (int s = 0; s < 2; ++s) {
@@ -484,9 +343,11 @@ __global__ void __launch_bounds__(kBound<kGroups>, 1)
   const int last_row = min(first_row + kRows, sequence.rows) - 1;
   if (threadIdx.x < kGroupThreads) {
     if constexpr (kGroups > 1) give_registers_back<kLoaderRegisters>();
-    Side<T> sides[2] = {{sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride, {}},
-                        {sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride, {}}};
-    load_all<T, kChannels>(sequence, sides, rings, visible_keys(launch, sequence, *sequence.length, last_row));
+    Side<T> sides[2] = {
+        {sequence.key_pages, kv_head * sequence.key_head_stride, sequence.key_token_stride, {}},
+        {sequence.value_pages, kv_head * sequence.value_head_stride, sequence.value_token_stride, {}}};
+    const int limit = visible_keys(launch, sequence, *sequence.length, last_row);
+    load_all<T, kChannels>(sequence, sides, rings, limit);
   } else {
     if constexpr (kGroups > 1) take_registers<kGroupRegisters>();
     attend<T, kChannels, kGroups>(launch, sequence, head, first_row, last_row, query, rings);
@@ -506,15 +367,18 @@ Status launch_groups(const AttentionLaunch& launch, cudaStream_t stream, bool* l
   // As many as half of the cache holds, taking sequences to be about as long as their rows are many.
   constexpr std::int64_t kCacheBytes = std::int64_t{16} << 20;
   const std::int64_t head_bytes = std::int64_t{launch.most_rows} * kChannels * 4;
-  const auto together = static_cast<std::int32_t>(std::clamp<std::int64_t>(kCacheBytes / head_bytes, 1, launch.heads));
+  const auto together =
+      static_cast<std::int32_t>(std::clamp<std::int64_t>(kCacheBytes / head_bytes, 1, launch.heads));
   constexpr int kRows = kGroups * kGroupRows;
   const dim3 grid(static_cast<unsigned>((launch.most_rows + kRows - 1) / kRows * launch.heads), 1,
                   static_cast<unsigned>(launch.sequences));
-  return launch_early(stream, "Hopper attention", kernel, grid, kThreads<kGroups>, bytes, launch, Order{together});
+  return launch_early(stream, "Hopper attention", kernel, grid, kThreads<kGroups>, bytes, launch,
+                      Order{together});
 }
 
 template <class T, int kChannels>
-Status launch_channels(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream, bool* launched) {
+Status launch_channels(const AttentionLaunch& launch, int multiprocessors, cudaStream_t stream,
+                       bool* launched) {
   // A row's result is the same either way.
   const std::int64_t small_blocks =
       std::int64_t{(launch.most_rows + kGroupRows - 1) / kGroupRows} * launch.heads * launch.sequences;
