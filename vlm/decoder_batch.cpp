@@ -60,6 +60,12 @@ void DecoderBatch::leave(std::size_t place) {
   changed_ = true;
 }
 
+void DecoderBatch::clear() {
+  sequences_.clear();
+  pending_.clear();
+  changed_ = true;
+}
+
 Status DecoderBatch::follow(std::size_t place, std::int32_t token) {
   FOVEA_CHECK(check_token(token));
   Sequence& sequence = sequences_[place];
