@@ -31,8 +31,8 @@ Result<BatchBench> BatchBench::create(const LlavaModel& model, const BenchPlan& 
 
 Status BatchBench::see(std::vector<Tensor>& tokens) {
   if (!model_->has_vision()) return {};
-  for (std::size_t first = 0, count = 0; first < pictures_.size(); first += count) {
-    count = pictures_at_once(first, pictures_.size());
+  for (std::size_t first = 0; first < pictures_.size(); first += kPicturesAtOnce) {
+    const std::size_t count = std::min(kPicturesAtOnce, pictures_.size() - first);
     std::vector<PreparedImage> prepared;
     std::vector<ConstTensorView> pixels;
     for (std::size_t i = first; i < first + count; ++i) {
