@@ -69,7 +69,7 @@ sanitize() {  # sanitize TOOL
 }
 
 # Suites that compare with expected values or with a reference of their own, whatever computes.
-models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*'
+models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*:TowerPruning.*:Importance.*'
 models+=':*BundledModel.*:Session*.*'
 
 run_step() {
@@ -93,7 +93,7 @@ run_step() {
     kernels)
       local bad=0
       suites kernels 8 '*cuda*' "$tests" || bad=1
-      suites vision 2 '*cuda*' "$(program vision_tests)" || bad=1
+      suites vision 2 '*cuda*:TowerOnTheGpu*' "$(program vision_tests)" || bad=1
       suites cuts 2 '*cuda*:*CutsOnTheGpu*' "$(program vlm_tests)" || bad=1
       return $bad
       ;;
