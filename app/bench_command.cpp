@@ -33,6 +33,11 @@ double select_share(const BenchRun& run) {
   return prefill > 0 ? run.select.median() / prefill : 0;
 }
 
+/// So many in so many milliseconds, a second.
+double batch_rate(int count, double ms) {
+  return ms > 0 ? 1e3 * count / ms : 0;
+}
+
 Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPlan& plan,
                 const BenchResult& result, const BenchRun& measured) {
   struct Row {
@@ -79,6 +84,19 @@ Json bench_json(const std::string& shape, const LlavaModel& model, const BenchPl
   run.set("entering", Json::array_of(measured.entering));
   run.set("decode_weight_bytes", static_cast<std::int64_t>(model.decoder().weight_bytes()));
   run.set("read_bandwidth", result.bandwidth);
+  if (plan.batch > 0) {
+    const double total = measured.batch.total.median();
+    Json batch = Json::object();
+    batch.set("vision", rounded_ms(measured.batch.vision.median()));
+    batch.set("prefill", rounded_ms(measured.batch.prefill.median()));
+    batch.set("decode", rounded_ms(measured.batch.decode.median()));
+    batch.set("total", rounded_ms(total));
+    run.set("batch", plan.batch);
+    run.set("answers_per_s", batch_rate(plan.batch, total));
+    run.set("tokens_per_s", batch_rate(plan.batch * plan.new_tokens, total));
+    run.set("batch_ms", std::move(batch));
+    samples.set("batch_ms", samples_json(measured.batch.total));
+  }
   run.set("samples", std::move(samples));
   run.set("floor_samples", std::move(floor_samples));
   return run;
@@ -118,6 +136,13 @@ void print_bench(const std::string& shape, const LlavaModel& model, const BenchP
     print_row("prefill", run.prefill, rate(static_cast<double>(plan.prompt_tokens), prefill_ms));
     print_text(format("%-20s %10.2f\n", "to the first token", run.first_token.median()));
     print_row("decode, a token", run.decode, rate(1, decode_ms));
+    if (plan.batch == 0) continue;
+    const double total_ms = run.batch.total.median();
+    print_text(format("%d side by side    %10.2f              %.2f answers, %.0f tokens a second\n",
+                      plan.batch, total_ms, batch_rate(plan.batch, total_ms),
+                      batch_rate(plan.batch * plan.new_tokens, total_ms)));
+    print_text(format("  vision %.2f, prefill %.2f, decode %.2f\n", run.batch.vision.median(),
+                      run.batch.prefill.median(), run.batch.decode.median()));
   }
   print_text(
       format("peak memory %s; a decoded token reads %s of weights, memory gives %s a second\n",
@@ -139,10 +164,12 @@ int run_bench(const BenchOptions& options) {
   plan.new_tokens = options.new_tokens;
   plan.repeat = options.repeat;
   plan.threads = load->threads;
+  plan.batch = options.batch;
   const auto model = LlavaModel::random(*config, *load, kWeightSeed);
   if (!model) return report_error(model.error(), Blame::model);
   if (!options.output.quiet && options.output.verbose) {
     std::fprintf(stderr, "weights made in %.0f ms\n", (*model)->load_ms());
+    print_algorithms_note(load->device);
   }
   const auto result = run_bench_plan(**model, plan, options.prune.settings, &interrupted());
   if (!result) return report_error(result.error());

@@ -7,19 +7,17 @@
 #include <map>
 #include <string>
 
-#include "app/text.h"
+#include "app/bench_batch.h"
 #include "kernels/copy.h"
 #include "kernels/device.h"
 #include "kernels/ops/floor/floor.h"
 #include "kernels/ops/rows/rows.h"
 #include "vision/preprocess.h"
+#include "vlm/decode_stream.h"
 #include "vlm/sampler.h"
 
 namespace fovea::app {
 namespace {
-
-constexpr std::int64_t kSystemTokens = 35;
-constexpr std::int64_t kQuestionTokens = 29;
 
 class Stopwatch {
  public:
@@ -43,17 +41,6 @@ std::uint64_t peak_memory() {
   return 0;
 }
 
-/// A picture with something everywhere, the same each time.
-Image test_picture() {
-  Image picture = Image::filled(640, 480, 0, 0, 0);
-  std::uint32_t state = 1;
-  for (std::uint8_t& value : picture.rgb) {
-    state = state * 1664525U + 1013904223U;
-    value = static_cast<std::uint8_t>(state >> 24);
-  }
-  return picture;
-}
-
 class Bench {
  public:
   Bench(const LlavaModel& model, const BenchPlan& plan, const std::atomic<bool>* cancel)
@@ -62,40 +49,14 @@ class Bench {
   Status prepare() {
     FOVEA_TRY(context_, make_context(model_.device(), plan_.threads));
     context_.cancel = cancel_;
+    FOVEA_TRY(prompt_, make_bench_prompt(model_, plan_));
     const LlavaConfig& config = model_.config();
-    constexpr std::int64_t around = kSystemTokens + kQuestionTokens;
-    visual_ = model_.has_vision() ? config.visual_tokens_per_image()
-                                  : std::max<std::int64_t>(0, plan_.prompt_tokens - around);
-    const std::int64_t text = plan_.prompt_tokens - visual_;
-    if (text < 1) {
-      return make_error(ErrorCode::usage,
-                        format("a prompt of %lld tokens has no room for the picture's %lld and a "
-                               "question",
-                               static_cast<long long>(plan_.prompt_tokens),
-                               static_cast<long long>(visual_)))
-          .in_field("--prompt-tokens");
-    }
-    if (plan_.prompt_tokens + plan_.new_tokens > config.decoder.max_positions) {
-      return make_error(ErrorCode::usage,
-                        format("%lld prompt tokens and %d new ones are more than this model's "
-                               "context of %lld",
-                               static_cast<long long>(plan_.prompt_tokens), plan_.new_tokens,
-                               static_cast<long long>(config.decoder.max_positions)))
-          .in_field("--prompt-tokens");
-    }
-    system_ = std::min(kSystemTokens, text - 1);
-    make_layout();
     const std::int64_t width = config.decoder.hidden_size;
     FOVEA_TRY(embeddings_,
               Tensor::allocate(Shape{plan_.prompt_tokens, width}, DType::f32, context_.device));
     FOVEA_TRY(logits_,
               Tensor::allocate(Shape{1, config.decoder.vocab_size}, DType::f32, context_.device));
-    ids_.resize(static_cast<std::size_t>(plan_.prompt_tokens));
-    for (std::size_t i = 0; i < ids_.size(); ++i) {
-      ids_[i] = static_cast<std::int32_t>((i * 7919 + 13) %
-                                          static_cast<std::size_t>(config.decoder.vocab_size));
-    }
-    FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
+    FOVEA_CHECK(model_.decoder().embed(context_, prompt_.ids, embeddings_.view()));
     if (!model_.has_vision()) return {};
     FOVEA_TRY(features_, Tensor::allocate(Shape{config.vision.tokens(), config.vision.hidden_size},
                                           DType::f32, context_.device));
@@ -107,9 +68,9 @@ class Bench {
   /// Tower and projector, into the embeddings' visual rows.
   Status see() {
     FOVEA_CHECK(model_.vision().forward(context_, pixels_.view(), features_.view()));
-    const std::int64_t skipped = features_.shape()[0] - visual_;  // the class token
-    return model_.projector().forward(context_, features_.view().slice(skipped, visual_),
-                                      embeddings_.view().slice(system_, visual_));
+    const std::int64_t skipped = features_.shape()[0] - prompt_.visual;  // the class token
+    return model_.projector().forward(context_, features_.view().slice(skipped, prompt_.visual),
+                                      embeddings_.view().slice(prompt_.system, prompt_.visual));
   }
 
   Status read_prompt(const PruneSetup& setup, DecoderState& state, PruningRecord* record) {
@@ -122,12 +83,12 @@ class Bench {
                              config.hidden_size,
                              config.head_dim,
                              config.rope_theta};
-      FOVEA_TRY(plan, setup.policy->plan(layout_, shape));
+      FOVEA_TRY(plan, setup.policy->plan(prompt_.layout, shape));
       if (setup.positions) plan.positions = *setup.positions;
     }
     PrefillInput input;
     input.embeddings = embeddings_.view();
-    input.layout = &layout_;
+    input.layout = &prompt_.layout;
     input.policy = plan.stages.empty() ? nullptr : setup.policy.get();
     input.plan = &plan;
     return model_.decoder().prefill(context_, input, state, logits_.view(), record, nullptr);
@@ -136,11 +97,11 @@ class Bench {
   /// What the setting keeps, and how many visual tokens then enter each layer.
   Status record_stages(const PruneSetup& setup, BenchRun& run) {
     DecoderState state = model_.decoder().new_state();
-    run.record.initial = visual_;
+    run.record.initial = prompt_.visual;
     FOVEA_CHECK(read_prompt(setup, state, &run.record));
     BudgetShape shape;
     shape.layers = static_cast<int>(model_.config().decoder.layers);
-    run.entering = account(run.record, shape, plan_.prompt_tokens - visual_).entering;
+    run.entering = account(run.record, shape, plan_.prompt_tokens - prompt_.visual).entering;
     return {};
   }
 
@@ -158,7 +119,7 @@ class Bench {
   /// Prefill, then the decoding that follows it.
   Result<DecoderTimes> time_decoder(const PruneSetup& setup) {
     PruningRecord record;
-    record.initial = visual_;
+    record.initial = prompt_.visual;
     DecoderState state = model_.decoder().new_state();
     DecoderTimes times;
     const Stopwatch prefill;
@@ -169,8 +130,9 @@ class Bench {
     FOVEA_TRY(Sampler sampler, Sampler::create({}));
     FOVEA_TRY(std::int32_t token, next_token(sampler));
     const Stopwatch decode;
-    for (int step = 0; step < plan_.new_tokens; ++step) {
-      FOVEA_TRY(token, model_.decoder().decode_greedy(context_, token, state));
+    DecodeStream stream(model_.decoder(), context_, state, plan_.new_tokens);
+    for (int left = plan_.new_tokens; left-- > 0;) {
+      FOVEA_TRY(token, stream.next(token, left));
     }
     times.token = decode.ms() / plan_.new_tokens;
     return times;
@@ -184,7 +146,7 @@ class Bench {
     if (model_.has_vision()) {
       FOVEA_TRY(PreparedImage prepared, preprocess(context_, picture_, model_.config().preprocess));
       pixels_ = std::move(prepared.pixels);
-      FOVEA_CHECK(model_.decoder().embed(context_, ids_, embeddings_.view()));
+      FOVEA_CHECK(model_.decoder().embed(context_, prompt_.ids, embeddings_.view()));
       FOVEA_CHECK(see());
     }
     FOVEA_CHECK(read_prompt(setup, state, nullptr));
@@ -198,8 +160,8 @@ class Bench {
     if (result.vision) {
       std::vector<std::array<std::int64_t, 3>> products = model_.vision().products();
       const Projector& projector = model_.projector();
-      products.push_back({visual_, projector.first.inputs(), projector.first.outputs()});
-      products.push_back({visual_, projector.second.inputs(), projector.second.outputs()});
+      products.push_back({prompt_.visual, projector.first.inputs(), projector.first.outputs()});
+      products.push_back({prompt_.visual, projector.second.inputs(), projector.second.outputs()});
       FOVEA_TRY(const FloorReport floor, products_floor(products));
       result.vision->floor.ms.push_back(1e3 * floor.seconds);
     }
@@ -207,7 +169,7 @@ class Bench {
     bandwidths.push_back(bandwidth);
     for (BenchRun& run : result.runs) {
       std::vector<std::int64_t> tokens = run.entering;
-      for (std::int64_t& count : tokens) count += plan_.prompt_tokens - visual_;
+      for (std::int64_t& count : tokens) count += plan_.prompt_tokens - prompt_.visual;
       FOVEA_TRY(const FloorReport floor, products_floor(decoder.prefill_products(tokens)));
       run.prefill.floor.ms.push_back(1e3 * floor.seconds);
       result.floor_product = floor.product;
@@ -250,35 +212,12 @@ class Bench {
     return sampler.sample(std::span<const float>(logits_.as<float>(), count));
   }
 
-  void make_layout() {
-    const auto tokens = static_cast<std::size_t>(plan_.prompt_tokens);
-    layout_.kinds.assign(tokens, TokenKind::text);
-    layout_.visual_ids.assign(tokens, -1);
-    std::fill_n(layout_.kinds.begin(), system_, TokenKind::system);
-    // Without a tower the tokens stand in the squarest grid that holds them.
-    std::int32_t grid =
-        model_.has_vision() ? static_cast<std::int32_t>(model_.config().vision.grid()) : 1;
-    while (!model_.has_vision() && grid * grid < visual_) ++grid;
-    layout_.pictures.push_back({picture_.width, picture_.height});
-    for (std::int32_t id = 0; id < visual_; ++id) {
-      const auto position = static_cast<std::size_t>(system_ + id);
-      layout_.kinds[position] = TokenKind::visual;
-      layout_.visual_ids[position] = id;
-      VisualToken token;
-      token.row = id / grid;
-      token.col = id % grid;
-      layout_.visual.push_back(token);
-    }
-  }
-
   const LlavaModel& model_;
   BenchPlan plan_;
   const std::atomic<bool>* cancel_;
   Context context_;
-  Image picture_ = test_picture();
-  std::int64_t visual_ = 0, system_ = 0;
-  SequenceLayout layout_;
-  std::vector<std::int32_t> ids_;
+  Image picture_ = bench_picture(1);
+  BenchPrompt prompt_;
   Tensor embeddings_, logits_, features_, pixels_;
 };
 
@@ -338,6 +277,11 @@ Result<BenchResult> run_bench_plan(const LlavaModel& model, const BenchPlan& pla
   // is not the model's.
   BenchResult warm = result;
   FOVEA_CHECK(bench.measure_runs(setups, warm));
+  std::optional<BatchBench> batch;
+  if (plan.batch > 0) {
+    FOVEA_TRY(batch, BatchBench::create(model, plan, cancel));
+    for (BenchRun& run : warm.runs) FOVEA_CHECK(batch->measure(run.setting, run.batch));
+  }
   result.peak_bytes = model.device().kind == DeviceKind::cuda
                           ? cuda_bytes_held(model.device().index)
                           : peak_memory();
@@ -346,15 +290,13 @@ Result<BenchResult> run_bench_plan(const LlavaModel& model, const BenchPlan& pla
   FOVEA_CHECK(bench.measure_floors(result, bandwidths));
   for (int round = 0; round < plan.repeat; ++round) {
     FOVEA_CHECK(bench.measure_runs(setups, result));
+    for (BenchRun& run : result.runs) {
+      if (batch) FOVEA_CHECK(batch->measure(run.setting, run.batch));
+    }
     FOVEA_CHECK(bench.measure_floors(result, bandwidths));
   }
   result.bandwidth = Samples{bandwidths}.median();
   return result;
-}
-
-std::int64_t default_prompt_tokens(const LlavaConfig& config) {
-  constexpr std::int64_t text = kSystemTokens + kQuestionTokens;
-  return config.vision.layers > 0 ? text + config.visual_tokens_per_image() : 640;
 }
 
 }  // namespace fovea::app

@@ -19,6 +19,7 @@ struct BenchPlan {
   int new_tokens = 0;
   int repeat = 0;
   int threads = 1;
+  int batch = 0;  // questions that are answered side by side beside the others; 0: none
 };
 
 /// Repeated measurements of one thing, in milliseconds.
@@ -37,6 +38,14 @@ struct Compared {
   std::optional<double> ratio() const;
 };
 
+/// Many questions side by side, from pictures in memory to all tokens on the host.
+struct BatchTimes {
+  Samples vision;   // preprocessing, tower and projector of all pictures
+  Samples prefill;  // of all prompts, to their first tokens
+  Samples decode;   // the other tokens
+  Samples total;
+};
+
 /// What one pruning setting took, all settings in turn in each round.
 struct BenchRun {
   PruneSetting setting;
@@ -44,6 +53,7 @@ struct BenchRun {
   Samples select;                      // of the prefill: scoring and choosing, all cuts
   Samples first_token;                 // preprocessing, tower, projector, prefill, first choice
   Compared decode;                     // one token
+  BatchTimes batch;                    // empty without BenchPlan::batch
   PruningRecord record;                // what was kept
   std::vector<std::int64_t> entering;  // visual tokens that enter each layer
 };

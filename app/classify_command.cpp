@@ -154,6 +154,7 @@ int run_classify(const ClassifyOptions& options) {
     for (const std::string& note : model.notes()) {
       std::fprintf(stderr, "note: %s\n", note.c_str());
     }
+    print_algorithms_note(model.device());
   }
   TrueClasses truth;
   if (!options.labels.empty()) {

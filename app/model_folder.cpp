@@ -5,6 +5,7 @@
 
 #include "kernels/base/parallel.h"
 #include "kernels/device.h"
+#include "kernels/ops/linear/algorithms.h"
 #include "vlm/bundled.h"
 
 namespace fovea::app {
@@ -69,6 +70,7 @@ Result<LoadOptions> load_options(const ModelOptions& options) {
         .in_field("--dtype " + options.dtype)
         .with_remedy(cpu ? "Use --dtype f32, bf16 or auto" : "Use --dtype f32, bf16, f16 or auto");
   }
+  FOVEA_CHECK(use_algorithm_table(load.device, options.autotune));
   load.threads = options.threads > 0 ? options.threads : available_threads();
   return load;
 }

@@ -17,8 +17,9 @@ Result<std::string> find_model_folder(const ModelOptions& options);
 /// fovea-vit.
 Result<std::string> find_classifier_folder(const ModelOptions& options);
 
-/// Checks --device and --dtype against what this build has. Errors: device, unsupported. Nothing
-/// falls back silently.
+/// Checks --device, --autotune and --dtype against what this build has, and puts the GPU's table of
+/// algorithms to use. Errors: device, and those of use_algorithm_table(). Nothing falls back
+/// silently.
 Result<LoadOptions> load_options(const ModelOptions& options);
 
 /// Errors: those of the two functions above and of LlavaModel::load.

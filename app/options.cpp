@@ -103,6 +103,11 @@ CLI::App& declare_bench(CLI::App& app, BenchOptions& options) {
                   "Tokens decoded after the prompt (default 32)")
       ->check(whole_number(1, 100'000))
       ->type_name("N");
+  command
+      .add_option("--batch", options.batch,
+                  "Also answer N questions on N pictures side by side, each with as many tokens")
+      ->check(whole_number(1, 1024))
+      ->type_name("N");
   options.prune.several = true;
   add_prune_options(command, options.prune);
   add_compute_options(command, options.model);

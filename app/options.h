@@ -59,6 +59,7 @@ struct EvalOptions {
   std::string labels;        // empty: beside the questions
   std::int64_t limit = 0;    // 0: all
   std::size_t num_chunks = 1, chunk_idx = 0;
+  std::size_t batch = 1;  // questions answered side by side
   std::vector<std::string> controls;  // as written
   int resamples = 1000;
   std::string answers, csv, plot;     // files; empty: not written
@@ -77,6 +78,7 @@ struct BenchOptions {
   int repeat = 5;
   std::int64_t prompt_tokens = 0;  // 0: 35 of text, the picture's, 29 of text; 640 without a tower
   int new_tokens = 32;
+  int batch = 0;  // 0: one question at a time alone
 };
 
 struct InspectOptions {

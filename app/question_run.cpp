@@ -48,6 +48,12 @@ SamplingOptions sampling_options(const GenerationOptions& options) {
   return sampling;
 }
 
+std::optional<AspectMode> aspect_choice(const GenerationOptions& options) {
+  if (options.image_aspect == "pad") return AspectMode::pad;
+  if (options.image_aspect == "crop") return AspectMode::crop;
+  return std::nullopt;
+}
+
 Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel> model,
                                                 int threads, const GenerationOptions& options,
                                                 const PruneSetup& prune) {
@@ -57,8 +63,7 @@ Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel
   session.tower = prune.tower;
   session.threads = threads;
   session.chat_template = options.chat_template;
-  if (options.image_aspect == "pad") session.aspect = AspectMode::pad;
-  if (options.image_aspect == "crop") session.aspect = AspectMode::crop;
+  session.aspect = aspect_choice(options);
   return Session::create(std::move(model), std::move(session));
 }
 

@@ -2,6 +2,7 @@
 // One question from the command line to its answer: what `ask` and `heatmap` share.
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,6 +32,8 @@ struct Keep {
 };
 
 SamplingOptions sampling_options(const GenerationOptions& options);
+/// What is to happen to pictures that are not square; none: the model's own choice.
+std::optional<AspectMode> aspect_choice(const GenerationOptions& options);
 Result<std::unique_ptr<Session>> create_session(std::shared_ptr<const LlavaModel> model,
                                                 int threads, const GenerationOptions& options,
                                                 const PruneSetup& prune);

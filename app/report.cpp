@@ -10,6 +10,7 @@
 #include "app/text.h"
 #include "kernels/base/file.h"
 #include "kernels/device.h"
+#include "kernels/ops/linear/algorithms.h"
 
 namespace fovea::app {
 
@@ -104,6 +105,12 @@ void print_model_notes(const Session& session) {
   std::fprintf(stderr, "model: %s (%s), chat template %s\n", model.folder().c_str(),
                dtype_text(model.dtype()), session.template_name().c_str());
   for (const std::string& note : model.notes()) std::fprintf(stderr, "note: %s\n", note.c_str());
+  print_algorithms_note(model.device());
+}
+
+void print_algorithms_note(Device device) {
+  const std::string note = algorithms_note(device);
+  if (!note.empty()) std::fprintf(stderr, "note: %s\n", note.c_str());
 }
 
 void print_text(const std::string& text) {

@@ -33,6 +33,8 @@ void print_summary(const Answer& answer, const PruneSetting& setting, const Llav
 void print_budget(const Answer& answer, const PruneSetting& setting, const LlavaModel& model);
 /// What --verbose adds before the run: template, model, and what its files made worth saying.
 void print_model_notes(const Session& session);
+/// Of it, by which algorithms a GPU makes its matrix products; nothing on the CPU.
+void print_algorithms_note(Device device);
 
 /// Writes text to stdout at once. On a terminal, control characters other than line breaks and tabs
 /// are left out: a model's text must not be able to steer the terminal.

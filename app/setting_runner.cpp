@@ -10,6 +10,25 @@ Result<Answer> SettingRunner::ask(const PruneSetup& setup, Question question,
   return app::ask(setup, *session_, question, {}, cancel);
 }
 
+Result<std::unique_ptr<BatchSession>> SettingRunner::batch(std::size_t setting,
+                                                           std::size_t most) const {
+  const PruneSetup& setup = setups_[setting];
+  BatchOptions options;
+  options.threads = threads_;
+  options.chat_template = options_.chat_template;
+  options.aspect = aspect_choice(options_);
+  options.positions = setup.positions;
+  options.tower = setup.tower;
+  options.most = most;
+  if (setup.policy != nullptr) {
+    options.policy = [model = model_, asked = setup.setting]() -> Result<std::shared_ptr<Policy>> {
+      FOVEA_TRY(PruneSetup another, make_prune_setup(asked, *model));
+      return another.policy;
+    };
+  }
+  return BatchSession::create(model_, std::move(options));
+}
+
 Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel>& model,
                                           int threads, const GenerationOptions& options,
                                           const std::vector<PruneSetting>& settings,
@@ -23,7 +42,7 @@ Result<SettingRunner> make_setting_runner(const std::shared_ptr<const LlavaModel
   for (PruneSetup& setup : setups) {
     FOVEA_CHECK(attach_guide(setup, {guide, threads, options.chat_template, run_both}, *session));
   }
-  return SettingRunner(std::move(session), std::move(setups));
+  return SettingRunner(model, threads, options, std::move(session), std::move(setups));
 }
 
 }  // namespace fovea::app

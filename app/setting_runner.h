@@ -8,14 +8,21 @@
 
 #include "app/options.h"
 #include "app/prune_setup.h"
+#include "vlm/batch_session.h"
 #include "vlm/session.h"
 
 namespace fovea::app {
 
 class SettingRunner {
  public:
-  SettingRunner(std::unique_ptr<Session> session, std::vector<PruneSetup> setups)
-      : session_(std::move(session)), setups_(std::move(setups)) {}
+  SettingRunner(std::shared_ptr<const LlavaModel> model, int threads,
+                const GenerationOptions& options, std::unique_ptr<Session> session,
+                std::vector<PruneSetup> setups)
+      : model_(std::move(model)),
+        threads_(threads),
+        options_(options),
+        session_(std::move(session)),
+        setups_(std::move(setups)) {}
 
   std::size_t size() const { return setups_.size(); }
   const PruneSetting& setting(std::size_t index) const { return setups_[index].setting; }
@@ -28,7 +35,14 @@ class SettingRunner {
   /// The same under a setting that is none of the runner's.
   Result<Answer> ask(const PruneSetup& setup, Question question, const std::atomic<bool>* cancel);
 
+  /// A session that answers `most` questions at once under one of the settings, without a guide.
+  /// Errors: those of BatchSession::create().
+  Result<std::unique_ptr<BatchSession>> batch(std::size_t setting, std::size_t most) const;
+
  private:
+  std::shared_ptr<const LlavaModel> model_;
+  int threads_;
+  GenerationOptions options_;
   std::unique_ptr<Session> session_;
   std::vector<PruneSetup> setups_;
 };

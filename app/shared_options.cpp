@@ -13,6 +13,11 @@ void add_compute_options(CLI::App& command, ModelOptions& options) {
       ->group("Compute")
       ->type_name("NAME");
   command
+      .add_flag("--autotune", options.autotune,
+                "On a GPU: time each matrix product when it is first met and keep the fastest "
+                "algorithm for later runs")
+      ->group("Compute");
+  command
       .add_option("--dtype", options.dtype,
                   "How weights are kept: auto, f32, bf16, f16, int8 or int4 (the CPU: f32, bf16)")
       ->check(one_of({"auto", "f32", "bf16", "f16", "int8", "int4"}))

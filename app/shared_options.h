@@ -18,6 +18,7 @@ namespace fovea::app {
 struct ModelOptions {
   std::string model;            // folder; empty: the bundled model (see model_folder.h)
   std::string device = "auto";  // auto, cpu, cuda or cuda:N
+  bool autotune = false;        // time matrix products on the GPU and keep the fastest
   std::string dtype = "auto";   // auto, f32, bf16, f16, int8, int4
   int threads = 0;              // 0: every core this process may use
 };
@@ -40,7 +41,7 @@ struct GenerationOptions {
   std::string image_aspect;   // pad, crop, or empty: what the model says
 };
 
-/// --device, --dtype, --threads.
+/// --device, --autotune, --dtype, --threads.
 void add_compute_options(CLI::App& command, ModelOptions& options);
 /// --model (of a vision-language model) and those.
 void add_model_options(CLI::App& command, ModelOptions& options);

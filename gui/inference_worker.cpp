@@ -4,6 +4,7 @@
 
 #include "gui/background.h"
 #include "kernels/device.h"
+#include "kernels/ops/linear/algorithms.h"
 
 namespace fovea::gui {
 namespace {
@@ -25,12 +26,16 @@ ModelFactsPtr facts_of(const LlavaModel& model, const QString& chat_template, in
   facts->visual_tokens = model.config().visual_tokens_per_image();
   facts->load_ms = model.load_ms();
   for (const std::string& note : model.notes()) facts->notes << QString::fromStdString(note);
+  const std::string algorithms = algorithms_note(model.device());
+  if (!algorithms.empty()) facts->notes << QString::fromStdString(algorithms);
   return facts;
 }
 
 Result<std::shared_ptr<const LlavaModel>> open_model(const LoadRequest& request,
                                                      const LoadOptions& options) {
   FOVEA_TRY(const std::string folder, model_folder(request));
+  // The viewer's answers are to be those of the command.
+  FOVEA_CHECK(use_algorithm_table(options.device, false));
   return LlavaModel::load(folder, options);
 }
 

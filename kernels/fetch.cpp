@@ -1,5 +1,6 @@
 #include "kernels/fetch.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -24,6 +25,16 @@ struct Arriving::Impl {
 #endif
 };
 
+struct Outbox::Impl {
+  Tensor here;  // on the CPU
+  std::int32_t* numbers = nullptr;
+  Device device;
+  std::int64_t count = 0;
+#ifdef FOVEA_WITH_CUDA
+  PinnedNumbers pinned;  // else
+#endif
+};
+
 Result<Milestone> Milestone::mark(Context& context) {
   auto impl = std::make_shared<Impl>();
 #ifdef FOVEA_WITH_CUDA
@@ -36,6 +47,14 @@ Result<Milestone> Milestone::mark(Context& context) {
   Milestone milestone;
   milestone.impl_ = std::move(impl);
   return milestone;
+}
+
+Status Milestone::wait() const {
+  if (impl_ == nullptr) return make_error(ErrorCode::internal, "a moment that was never marked");
+#ifdef FOVEA_WITH_CUDA
+  if (impl_->there != nullptr) return impl_->there->wait();
+#endif
+  return {};
 }
 
 Result<double> Milestone::ms_since(const Milestone& earlier) const {
@@ -78,6 +97,35 @@ Result<std::span<const std::int32_t>> Arriving::wait() const {
   if (impl_->from != nullptr) return impl_->from->wait();
 #endif
   return std::span<const std::int32_t>(impl_->numbers);
+}
+
+Result<Outbox> Outbox::create(Context& context, std::int64_t count) {
+  auto impl = std::make_shared<Impl>();
+  impl->device = context.device;
+  impl->count = count;
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) {
+    FOVEA_CHECK(impl->pinned.allocate(count));
+    impl->numbers = impl->pinned.get();
+  }
+#endif
+  if (!context.on_cuda()) {
+    FOVEA_TRY(impl->here, Tensor::allocate({count}, DType::i32));
+    impl->numbers = impl->here.as<std::int32_t>();
+  }
+  std::fill_n(impl->numbers, count, 0);
+  Outbox outbox;
+  outbox.impl_ = std::move(impl);
+  return outbox;
+}
+
+TensorView Outbox::numbers() const {
+  return TensorView(reinterpret_cast<std::byte*>(impl_->numbers), DType::i32, {impl_->count},
+                    impl_->device);
+}
+
+std::int32_t Outbox::read(std::int64_t index) const {
+  return impl_->numbers[index];
 }
 
 }  // namespace fovea

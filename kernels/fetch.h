@@ -16,6 +16,8 @@ class Milestone {
   static Result<Milestone> mark(Context& context);
 
   Milestone() = default;
+  /// Waits until it has passed. Errors: internal when it was never marked, device.
+  Status wait() const;
   /// Milliseconds from an earlier milestone of the same device to this one. Waits until this one
   /// has passed. Errors: device.
   Result<double> ms_since(const Milestone& earlier) const;
@@ -35,6 +37,23 @@ class Arriving {
   Arriving() = default;
   /// Waits until they are here; they stay as long as this does. Errors: device.
   Result<std::span<const std::int32_t>> wait() const;
+
+ private:
+  struct Impl;
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// Numbers that work of a device writes, recorded work too, and the host reads once a milestone
+/// behind that work has passed.
+class Outbox {
+ public:
+  /// count: at least 1. Errors: out_of_memory, device.
+  static Result<Outbox> create(Context& context, std::int64_t count);
+
+  Outbox() = default;
+  /// i32 [count], for the context's work to write.
+  TensorView numbers() const;
+  std::int32_t read(std::int64_t index) const;
 
  private:
   struct Impl;

@@ -152,28 +152,11 @@ Status Decoder::check_step(const Context& context, std::int32_t token) const {
   return {};
 }
 
-Result<std::int32_t> Decoder::decode_greedy(Context& context, std::int32_t token,
-                                            DecoderState& state) const {
-  if (context.on_cuda()) {
-    FOVEA_CHECK(check_step(context, token));
-    Arriving chosen;
-    FOVEA_CHECK(replay(context, token, state, {}, &chosen));
-    FOVEA_TRY(const auto index, chosen.wait());
-    if (index[0] < 0) return no_largest_index();
-    return index[0];
-  }
-  Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView logits,
-            context.workspace.take(Shape{1, impl_->config.vocab_size}, DType::f32));
-  FOVEA_CHECK(decode(context, token, state, logits, nullptr));
-  return largest_index(context, logits);
-}
-
 Status Decoder::decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
                        TracedRow* traced, AttentionObserver* observer) const {
   FOVEA_CHECK(check_step(context, token));
   if (context.on_cuda() && traced == nullptr && observer == nullptr) {
-    return replay(context, token, state, logits, nullptr);
+    return replay(context, token, state, logits);
   }
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const TensorView hidden,

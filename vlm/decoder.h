@@ -5,11 +5,12 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "kernels/context.h"
-#include "kernels/fetch.h"
+#include "kernels/ops/draw/draw.h"
 #include "kernels/weights/weight_reader.h"
 #include "pruning/accounting.h"
 #include "pruning/policy.h"
@@ -72,6 +73,13 @@ struct PrefillInput {
   TensorView last_hidden;
 };
 
+/// One of several prompts that are read side by side.
+struct BatchPrompt {
+  PrefillInput input;               // without prefix, capture, observer and last_hidden
+  DecoderState* state = nullptr;    // new
+  PruningRecord* record = nullptr;  // may stay null
+};
+
 class Decoder {
  public:
   /// `weights` reads below "model." (embed_tokens, layers.N, norm); `lm_head` is the view of the
@@ -98,18 +106,22 @@ class Decoder {
   Status prefill(Context& context, const PrefillInput& input, DecoderState& state,
                  TensorView logits, PruningRecord* record, TracedRow* traced) const;
 
+  /// Whether prompts of this plan may stand beside others: no token bypasses a layer. Null: they may.
+  static bool reads_beside_others(const PruningPlan* plan);
+  /// prefill() of several prompts at once: their rows share every product, each keeps positions,
+  /// lengths and cuts of its own, and a policy that no other of them uses. One alone takes
+  /// prefill()'s way, bit for bit; beside others a product may round differently. logits: f32
+  /// [prompts, vocabulary]. Errors: those of prefill(), of whichever prompt; unsupported for plans
+  /// that do not read beside others.
+  Status prefill_batch(Context& context, std::span<const BatchPrompt> prompts,
+                       TensorView logits) const;
+
   /// First layer whose input depends on pruning: layers before it can be resumed from a prefix.
   int boundary(const PruningPlan* plan) const;
 
   /// One more token. logits: f32 [1, vocabulary].
   Status decode(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
                 TracedRow* traced, AttentionObserver* observer = nullptr) const;
-
-  /// One more token, and the index of the largest logit after it, the lowest among equals: the next
-  /// token of a greedy answer. On a GPU it is chosen there, within the recorded step. Errors: those
-  /// of decode(), internal (logits that have no largest).
-  Result<std::int32_t> decode_greedy(Context& context, std::int32_t token,
-                                     DecoderState& state) const;
 
   /// Final norm and output embedding of rows that left the last layer: [n, hidden] f32 to f32 [n,
   /// vocabulary].
@@ -126,11 +138,27 @@ class Decoder {
   std::size_t weight_bytes() const;
 
  private:
+  friend class DecoderBatch;
   struct Impl;
   Status check_step(const Context& context, std::int32_t token) const;
-  /// decode() on a GPU when nobody watches; logits and `chosen` as far as they are wanted.
-  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits,
-                Arriving* chosen) const;
+
+  // On a GPU, when nobody watches.
+  friend class DecodeStream;
+  struct StepStart {
+    /// What the step begins with: a token, or what the step ordered just before it, of the number
+    /// `after`, chose for the same sequence.
+    std::optional<std::int32_t> token;
+    std::int64_t after = 0;
+    std::optional<Draw> draw = {};  // how it chooses; none: the largest logit
+  };
+  /// Orders one step without waiting for it, and returns its number in this context. Where it fails
+  /// the state is as before, but for spare room.
+  Result<std::int64_t> order_step(Context& context, const StepStart& start,
+                                  DecoderState& state) const;
+  /// What a step chose, once it is done; -1 where its logits have no largest.
+  Result<std::int32_t> chosen_by(Context& context, std::int64_t number) const;
+  Status replay(Context& context, std::int32_t token, DecoderState& state, TensorView logits) const;
+
   explicit Decoder(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -18,9 +18,6 @@ namespace fovea {
 
 namespace {
 
-// Rows of the MLP that run at once: bounds the scratch of long prompts without costing speed.
-constexpr std::int64_t kMlpRows = 1024;
-
 struct BlockShapes {
   std::int64_t hidden, intermediate, query_width, kv_width;
   explicit BlockShapes(const DecoderConfig& config)
@@ -278,10 +275,10 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
 }
 
 Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock& block,
-               TensorView hidden) {
+               TensorView hidden, std::int64_t rows_at_once) {
   const std::int64_t width = config.intermediate_size;
-  for (std::int64_t first = 0; first < hidden.rows(); first += kMlpRows) {
-    const std::int64_t rows = std::min(kMlpRows, hidden.rows() - first);
+  for (std::int64_t first = 0; first < hidden.rows(); first += rows_at_once) {
+    const std::int64_t rows = std::min(rows_at_once, hidden.rows() - first);
     Workspace::Scope scope(context.workspace);
     const TensorView part = hidden.slice(first, rows);
     FOVEA_TRY(const TensorView normed,

@@ -77,9 +77,12 @@ Status attend_block(Context& context, const DecoderConfig& config, const Decoder
                     const BlockProjection& projection, TensorView hidden, KvCache& cache, int layer,
                     const AttendOptions& options);
 
-/// Third step: hidden += MLP.
+// Rows of the MLP that run at once: bounds the scratch of long prompts without costing speed.
+inline constexpr std::int64_t kMlpRows = 1024;
+
+/// Third step: hidden += MLP, for at most `rows_at_once` rows at a time.
 Status run_mlp(Context& context, const DecoderConfig& config, const DecoderBlock& block,
-               TensorView hidden);
+               TensorView hidden, std::int64_t rows_at_once = kMlpRows);
 
 /// Fills `ahead` with query and lse of its slots (rows of the projection) over the projection's own
 /// keys: a layer's attention ahead of time, touching no cache.

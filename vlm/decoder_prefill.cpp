@@ -3,15 +3,11 @@
 #include <algorithm>
 #include <iterator>
 #include <numeric>
-#include <optional>
 #include <utility>
 
 #include "kernels/copy.h"
-#include "kernels/fetch.h"
 #include "vlm/decoder_impl.h"
-#include "vlm/device_cut.h"
-#include "vlm/stage_runner.h"
-#include "vlm/stopwatch.h"
+#include "vlm/prefill_run.h"
 
 namespace fovea {
 
@@ -37,9 +33,6 @@ int attention_layer(const Stage& stage) {
   if (stage.attention == AttentionSource::this_layer) return stage.layer;
   return stage.attention == AttentionSource::previous_layer ? stage.layer - 1 : -1;
 }
-
-/// When a stage runs, seen from one layer.
-enum class Moment { before, bypass, after_attention, after };
 
 bool acts(const Stage& stage, Moment moment, int layer) {
   switch (stage.when) {
@@ -77,6 +70,8 @@ bool offers(Hook when, AttentionSource attention, bool bypass) {
   return false;
 }
 
+}  // namespace
+
 Status check_plan(const PruningPlan& plan, int layers) {
   int last_read = -1;
   for (const Stage& stage : plan.stages) {
@@ -101,8 +96,6 @@ Status check_plan(const PruningPlan& plan, int layers) {
   return {};
 }
 
-}  // namespace
-
 int Decoder::boundary(const PruningPlan* plan) const {
   int first = static_cast<int>(impl_->blocks.size());
   if (plan != nullptr) {
@@ -121,82 +114,7 @@ std::vector<std::int32_t> joined(const std::vector<std::int32_t>& a,
   return both;
 }
 
-/// Everything one prefill carries from layer to layer.
-class PrefillRun {
- public:
-  PrefillRun(Context& context, const DecoderConfig& config, const PrefillInput& input,
-             DecoderState& state, PruningRecord* record)
-      : context_(context), config_(config), input_(input), state_(state), record_(record) {}
-
-  Status start(int boundary);
-  /// Puts the prefix's hidden states in front once the boundary is reached, and keeps them when
-  /// asked.
-  Status reach(int layer);
-  /// Stages that act on what enters `layer`, before it runs.
-  Status run_stages_before(int layer, const DecoderBlock& block);
-  Status run_stages(Moment moment, int layer, const BlockAttention* attention);
-  /// Rows that take part in the layer's attention; empty: all.
-  Result<std::vector<std::int32_t>> attending_rows(int layer, const BlockProjection& projection);
-  /// Keys of `layer` that belong to rows whose queries its stages, an observer and, when asked, a
-  /// trace of the last row want to see.
-  Result<std::vector<std::int32_t>> wanted_slots(int layer, bool last_row);
-  /// Whether rows other than the last are needed past the attention of `layer`.
-  bool stages_after(int layer) const;
-  /// Rows at the end that are needed past the keys and values of the last layer.
-  std::int64_t rows_past_the_end() const;
-  void enter(int layer);
-  /// Rotary positions of the rows, where the context computes.
-  Result<ConstTensorView> positions();
-  /// Waits until the host knows who survived the last cut.
-  Status settle();
-
-  LiveSequence sequence;
-
- private:
-  Status read_embeddings();
-  /// When the first thing was done for a stage, and where its cut is made.
-  struct StageStart {
-    bool on_device = false;
-    Stopwatch watch;
-    Milestone there;  // on a device that the host does not wait for
-  };
-  Result<StageStart> begin_stage(std::size_t index);
-  Status run_stage(std::size_t index, const StageAttention* attention, const StageStart& start);
-  Status cut_on_device(std::size_t index, LayerStage& view, const StageStart& start);
-  /// Rotary positions of prompt tokens before any stage.
-  std::vector<std::int32_t> positions_of(const std::vector<std::int32_t>& origin) const;
-  Result<Selection> select(std::size_t index, LayerStage& view, const StageStart& start);
-  /// A selection that lies on a GPU, its count included, comes to the host.
-  Status fetch_selection(Selection& selection);
-  /// Rows of the sequence as it is that a stage asks for, ascending.
-  std::vector<std::int32_t> stage_rows(const Stage& stage) const;
-  Result<BlockAttention> preview(const Stage& stage, const BlockProjection& projection) const;
-  StageAttention at_layer(const BlockAttention& block, const KvView& kv) const;
-  std::span<const Stage> stages() const {
-    if (input_.policy == nullptr || input_.plan == nullptr) return {};
-    return input_.plan->stages;
-  }
-
-  Context& context_;
-  const DecoderConfig& config_;
-  const PrefillInput& input_;
-  DecoderState& state_;
-  PruningRecord* record_;
-  int boundary_ = 0;
-  std::int32_t end_position_ = 0;  // after the whole prompt
-  TensorView buffers_[2];          // hidden states before and after a stage
-  int current_ = 0;
-  TensorView positions_[2];  // on a GPU: the first holds those of `uploaded_`
-  std::vector<std::int32_t> uploaded_;
-
-  /// The last cut, when the host does not know its survivors yet.
-  struct Unsettled {
-    DeviceCut cut;
-    Milestone start, end;    // of the selection; only with a record
-    std::size_t record = 0;  // its place among the stages of the record
-  };
-  std::optional<Unsettled> unsettled_;
-};
+}  // namespace
 
 Result<ConstTensorView> PrefillRun::positions() {
   if (!context_.on_cuda()) return i32_view(sequence.positions);
@@ -218,7 +136,7 @@ std::vector<std::int32_t> PrefillRun::positions_of(const std::vector<std::int32_
   return positions;
 }
 
-Status PrefillRun::start(int boundary) {
+Status PrefillRun::start(int boundary, TensorView room) {
   boundary_ = boundary;
   const auto total = input_.layout->tokens();
   const std::int64_t prefix = input_.prefix != nullptr ? input_.prefix->tokens : 0;
@@ -238,8 +156,11 @@ Status PrefillRun::start(int boundary) {
     return make_error(ErrorCode::internal, "an observer wants rows of a reused prefix");
   }
   if (input_.prefix != nullptr) state_.cache = input_.prefix->cache;
-  FOVEA_TRY(buffers_[0], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
-  if (!stages().empty() || prefix > 0) {
+  buffers_[0] = room;
+  if (room.empty()) {
+    FOVEA_TRY(buffers_[0], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
+  }
+  if (room.empty() && (!stages().empty() || prefix > 0)) {
     FOVEA_TRY(buffers_[1], context_.workspace.take(Shape{total, config_.hidden_size}, DType::f32));
   }
   for (TensorView& buffer : positions_) {
@@ -358,39 +279,48 @@ Result<BlockAttention> PrefillRun::preview(const Stage& stage,
   return ahead;
 }
 
-Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
+std::vector<std::size_t> PrefillRun::acting(Moment moment, int layer) const {
+  std::vector<std::size_t> found;
   for (std::size_t i = 0; i < stages().size(); ++i) {
-    const Stage& stage = stages()[i];
-    if (!acts(stage, Moment::before, layer)) continue;
-    FOVEA_TRY(const StageStart start, begin_stage(i));
-    if (stage.attention == AttentionSource::none) {
-      FOVEA_CHECK(run_stage(i, nullptr, start));
-      continue;
-    }
-    Workspace::Scope scope(context_.workspace);
-    FOVEA_TRY(const ConstTensorView places, positions());
-    FOVEA_TRY(const BlockProjection projection,
-              project_block(context_, config_, block, sequence.hidden, places));
-    FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
-    FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context_, projection));
-    const StageAttention attention = at_layer(ahead, keys.view());
-    FOVEA_CHECK(run_stage(i, &attention, start));
+    if (acts(stages()[i], moment, layer)) found.push_back(i);
   }
+  return found;
+}
+
+Status PrefillRun::act_before(std::size_t index, const DecoderBlock& block) {
+  const Stage& stage = stages()[index];
+  FOVEA_TRY(const StageStart start, begin_stage(index));
+  if (stage.attention == AttentionSource::none) return run_stage(index, nullptr, start);
+  Workspace::Scope scope(context_.workspace);
+  FOVEA_TRY(const ConstTensorView places, positions());
+  FOVEA_TRY(const BlockProjection projection,
+            project_block(context_, config_, block, sequence.hidden, places));
+  FOVEA_TRY(const BlockAttention ahead, preview(stage, projection));
+  FOVEA_TRY(const ProjectedKeys keys, ProjectedKeys::create(context_, projection));
+  const StageAttention attention = at_layer(ahead, keys.view());
+  return run_stage(index, &attention, start);
+}
+
+Status PrefillRun::act(std::size_t index, int layer, const BlockAttention* attention) {
+  FOVEA_TRY(const StageStart start, begin_stage(index));
+  if (stages()[index].attention == AttentionSource::none) return run_stage(index, nullptr, start);
+  const StageAttention view = at_layer(*attention, state_.cache.view(layer));
+  return run_stage(index, &view, start);
+}
+
+Status PrefillRun::run_stages_before(int layer, const DecoderBlock& block) {
+  for (const std::size_t i : acting(Moment::before, layer)) FOVEA_CHECK(act_before(i, block));
   return {};
 }
 
 Status PrefillRun::run_stages(Moment moment, int layer, const BlockAttention* attention) {
-  for (std::size_t i = 0; i < stages().size(); ++i) {
-    if (!acts(stages()[i], moment, layer)) continue;
-    FOVEA_TRY(const StageStart start, begin_stage(i));
-    if (stages()[i].attention == AttentionSource::none) {
-      FOVEA_CHECK(run_stage(i, nullptr, start));
-    } else {
-      const StageAttention view = at_layer(*attention, state_.cache.view(layer));
-      FOVEA_CHECK(run_stage(i, &view, start));
-    }
-  }
+  for (const std::size_t i : acting(moment, layer)) FOVEA_CHECK(act(i, layer, attention));
   return {};
+}
+
+void PrefillRun::move_to(TensorView target) {
+  current_ = 0;
+  buffers_[1] = target;
 }
 
 Result<std::vector<std::int32_t>> PrefillRun::attending_rows(int layer,
@@ -526,8 +456,6 @@ void PrefillRun::enter(int layer) {
                                     ? static_cast<std::int32_t>(sequence.origin.size())
                                     : end_position_;
 }
-
-}  // namespace
 
 Status Decoder::prefill(Context& context, const PrefillInput& input, DecoderState& state,
                         TensorView logits, PruningRecord* record, TracedRow* traced) const {

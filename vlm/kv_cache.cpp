@@ -31,7 +31,8 @@ KvCache::KvCache(const KvCache& other)
       head_dim_(other.head_dim_),
       dtype_(other.dtype_),
       device_(other.device_),
-      layers_(other.layers_) {}
+      layers_(other.layers_),
+      pages_version_(other.pages_version_) {}
 
 KvCache& KvCache::operator=(const KvCache& other) {
   if (this != &other) *this = KvCache(other);
@@ -55,9 +56,48 @@ Status KvCache::make_writable(Context& context, Layer& layer, std::size_t page) 
     layer.key_pages.push_back(nullptr);
     layer.value_pages.push_back(nullptr);
   }
+  pages_version_ = next_version();
   layer.key_pages[page] = fresh->keys.view().data;
   layer.value_pages[page] = fresh->values.view().data;
   return {};
+}
+
+Status KvCache::make_room(Context& context, int layer_index, std::int64_t rows) {
+  Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
+  const auto first_page = static_cast<std::size_t>(layer.length / kPageTokens);
+  const auto end_page =
+      static_cast<std::size_t>((layer.length + rows + kPageTokens - 1) / kPageTokens);
+  for (std::size_t page = first_page; page < end_page; ++page) {
+    FOVEA_CHECK(make_writable(context, layer, page));
+  }
+  if (!on_device()) return {};
+  if (tables_ != nullptr && static_cast<std::int64_t>(end_page) > tables_->capacity)
+    tables_ = nullptr;
+  return prepare(context);
+}
+
+Status KvCache::append_all(Context& context, int layer_index, std::span<KvCache* const> caches,
+                           std::span<const std::int64_t> rows, ConstTensorView keys,
+                           ConstTensorView values) {
+  std::vector<KvRows> sequences;
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    KvCache& cache = *caches[i];
+    if (!cache.on_device()) {
+      FOVEA_CHECK(cache.append(context, layer_index, keys.slice(first, rows[i]),
+                               values.slice(first, rows[i])));
+      first += rows[i];
+      continue;
+    }
+    FOVEA_CHECK(cache.make_room(context, layer_index, rows[i]));
+    Layer& layer = cache.layers_[static_cast<std::size_t>(layer_index)];
+    const auto page = static_cast<std::size_t>(layer.length / kPageTokens);
+    sequences.push_back({cache.table(layer_index), layer.length,
+                         std::span(layer.key_pages).subspan(page),
+                         std::span(layer.value_pages).subspan(page), rows[i]});
+    layer.length += static_cast<std::int32_t>(rows[i]);
+  }
+  return sequences.empty() ? Status{} : append_rows(context, sequences, keys, values);
 }
 
 Status KvCache::append(Context& context, int layer_index, ConstTensorView keys,
@@ -65,20 +105,12 @@ Status KvCache::append(Context& context, int layer_index, ConstTensorView keys,
   Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
   const std::int64_t count = keys.rows();
   const auto first_page = static_cast<std::size_t>(layer.length / kPageTokens);
-  const auto end_page =
-      static_cast<std::size_t>((layer.length + count + kPageTokens - 1) / kPageTokens);
-  for (std::size_t page = first_page; page < end_page; ++page) {
-    FOVEA_CHECK(make_writable(context, layer, page));
-  }
+  FOVEA_CHECK(make_room(context, layer_index, count));
   if (on_device()) {
-    if (tables_ != nullptr && static_cast<std::int64_t>(end_page) > tables_->capacity)
-      tables_ = nullptr;
-    FOVEA_CHECK(prepare(context));
     FOVEA_CHECK(append_rows(context, table(layer_index), layer.length,
                             std::span(layer.key_pages).subspan(first_page),
                             std::span(layer.value_pages).subspan(first_page), keys, values));
     layer.length += static_cast<std::int32_t>(count);
-    tables_->version = next_version();
     return {};
   }
   std::int64_t done = 0;
@@ -113,6 +145,7 @@ void KvCache::truncate(int layer_index, std::int32_t length) {
   tables_ = nullptr;
   layer.length = length;
   const std::size_t pages = static_cast<std::size_t>((length + kPageTokens - 1) / kPageTokens);
+  if (pages < layer.pages.size()) pages_version_ = next_version();
   layer.pages.resize(pages);
   layer.key_pages.resize(pages);
   layer.value_pages.resize(pages);
@@ -126,19 +159,11 @@ Status KvCache::prepare(Context& context) const {
   constexpr std::size_t kSpare = 16;
   auto made = std::make_unique<Tables>();
   made->capacity = static_cast<std::int64_t>(most + kSpare);
-  made->version = next_version();
   const auto count = static_cast<std::int64_t>(layers_.size());
   FOVEA_TRY(Tensor pages, Tensor::allocate({count, 2, made->capacity}, DType::i64));
   FOVEA_TRY(Tensor lengths, Tensor::allocate({count}, DType::i32));
-  auto* address = pages.as<std::int64_t>();
-  std::fill_n(address, pages.shape().elements(), std::int64_t{0});
+  FOVEA_CHECK(list_pages(made->capacity, pages.as<std::int64_t>()));
   for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
-    for (const auto* list : {&layers_[layer].key_pages, &layers_[layer].value_pages}) {
-      for (std::size_t page = 0; page < list->size(); ++page) {
-        address[page] = reinterpret_cast<std::int64_t>((*list)[page]);
-      }
-      address += made->capacity;
-    }
     lengths.as<std::int32_t>()[layer] = layers_[layer].length;
   }
   FOVEA_TRY(made->pages, Tensor::allocate(pages.shape(), DType::i64, device_));
@@ -149,42 +174,40 @@ Status KvCache::prepare(Context& context) const {
   return {};
 }
 
-Status KvCache::grow(Context& context) {
-  for (Layer& layer : layers_) {
-    const auto page = static_cast<std::size_t>(layer.length / kPageTokens);
-    const bool known = page < layer.pages.size() && layer.pages[page].use_count() == 1;
-    if (!known) {
-      FOVEA_CHECK(make_writable(context, layer, page));
-      tables_ = nullptr;
+Status KvCache::list_pages(std::int64_t capacity, std::int64_t* addresses) const {
+  const auto room = static_cast<std::size_t>(capacity);
+  for (const Layer& layer : layers_) {
+    for (const auto* list : {&layer.key_pages, &layer.value_pages}) {
+      if (list->size() > room) {
+        return make_error(ErrorCode::internal,
+                          "more pages of keys and values than the model's context has");
+      }
+      for (std::size_t page = 0; page < room; ++page) {
+        addresses[page] =
+            page < list->size() ? reinterpret_cast<std::int64_t>((*list)[page]) : std::int64_t{0};
+      }
+      addresses += capacity;
     }
   }
-  const bool fresh = tables_ == nullptr;
-  for (Layer& layer : layers_) ++layer.length;
-  FOVEA_CHECK(prepare(context));
-  return fresh ? Status{} : increase(context, tables_->lengths.view(), 1);
+  return {};
 }
 
-Status KvCache::copy_tables(Context& context, TensorView pages, TensorView lengths,
-                            std::uint64_t& version) const {
-  FOVEA_CHECK(copy(context, tables_->lengths.view(), lengths));
-  if (version == tables_->version) return {};
-  std::size_t most = 0;
-  for (const Layer& layer : layers_) most = std::max(most, layer.pages.size());
-  const std::int64_t room = pages.shape[2];
-  if (static_cast<std::int64_t>(most) > room) {
-    return make_error(ErrorCode::internal,
-                      "more pages of keys and values than the model's context has");
+Status KvCache::reserve(Context& context, std::int32_t tokens) {
+  tables_ = nullptr;
+  for (Layer& layer : layers_) {
+    const auto first = static_cast<std::size_t>(layer.length / kPageTokens);
+    const auto end =
+        static_cast<std::size_t>((layer.length + tokens + kPageTokens - 1) / kPageTokens);
+    for (std::size_t page = first; page < end; ++page) {
+      FOVEA_CHECK(make_writable(context, layer, page));
+    }
   }
-  const std::int64_t lists = pages.shape[0] * 2;
-  ConstTensorView from = tables_->pages.view();
-  const std::int64_t count = std::min(room, tables_->capacity);
-  from.shape = {lists, count};
-  from.row_stride = tables_->capacity;
-  pages.shape = {lists, count};
-  pages.row_stride = room;
-  FOVEA_CHECK(copy(context, from, pages));
-  version = tables_->version;
   return {};
+}
+
+void KvCache::advance(std::int32_t tokens) {
+  tables_ = nullptr;
+  for (Layer& layer : layers_) layer.length += tokens;
 }
 
 KvTable KvCache::table(int layer_index) const {

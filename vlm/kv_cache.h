@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/context.h"
@@ -29,6 +30,11 @@ class KvCache {
   /// Appends rows of keys and values, [tokens, kv_heads, head_dim] (row strides allowed; f32, on a
   /// GPU any float type), to one layer. A shared last page is copied first. Errors: out_of_memory.
   Status append(Context& context, int layer, ConstTensorView keys, ConstTensorView values);
+  /// append() to each of several caches of one model, none twice, of so many rows each, which lie
+  /// one after another.
+  static Status append_all(Context& context, int layer, std::span<KvCache* const> caches,
+                           std::span<const std::int64_t> rows, ConstTensorView keys,
+                           ConstTensorView values);
   /// Forgets the tokens from `length` on.
   void truncate(int layer, std::int32_t length);
 
@@ -40,21 +46,27 @@ class KvCache {
   /// Puts the tables of a copied or truncated cache on the device; nothing on the CPU.
   Status prepare(Context& context) const;
 
-  /// GPU only: room for one more token in every layer, counted at once; the device's tables know of
-  /// it. Each layer's row is then written by turn_and_write_last_row(table(layer)).
-  Status grow(Context& context);
+  /// GPU only, and like view(): what attention finds a layer's tokens by.
   KvTable table(int layer) const;
-  /// Copies the device's tables: lengths i32 [layers] always, pages i64 [layers, 2, capacity of the
-  /// copy] when `version` is not theirs, which it then becomes. Errors: internal when they do not
-  /// fit.
-  Status copy_tables(Context& context, TensorView pages, TensorView lengths,
-                     std::uint64_t& version) const;
   DType dtype() const { return dtype_; }
+
+  /// Pages for `tokens` more tokens in every layer, so that others may write their rows where
+  /// list_pages() says; advance() counts them once they are written. Errors: out_of_memory.
+  Status reserve(Context& context, std::int32_t tokens);
+  /// Addresses of keys and values, i64 [layers, 2, capacity]; 0 behind the last page. Errors:
+  /// internal when they do not fit.
+  Status list_pages(std::int64_t capacity, std::int64_t* addresses) const;
+  void advance(std::int32_t tokens);
+  /// Caches of one number have the same list of pages; another list has another number, ever.
+  std::uint64_t pages_version() const { return pages_version_; }
 
   /// Bytes of keys and values present (not of pages reserved).
   std::int64_t used_bytes() const;
 
  private:
+  /// Pages for the rows that are about to be appended, and on a GPU tables that hold them.
+  Status make_room(Context& context, int layer, std::int64_t rows);
+
   struct Page {
     Tensor keys, values;  // [kv_heads, kPageTokens, head_dim]
   };
@@ -67,7 +79,6 @@ class KvCache {
     Tensor pages;    // i64 [layers, 2, capacity]: addresses
     Tensor lengths;  // i32 [layers]
     std::int64_t capacity = 0;
-    std::uint64_t version = 0;  // of its own among all tables of the process
   };
 
   Status make_writable(Context& context, Layer& layer, std::size_t page);
@@ -77,6 +88,7 @@ class KvCache {
   DType dtype_ = DType::f32;
   Device device_;
   std::vector<Layer> layers_;
+  std::uint64_t pages_version_ = 0;
   mutable std::unique_ptr<Tables> tables_;  // on a GPU; null: not there yet
 };
 

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "kernels/copy.h"
 #include "kernels/ops/gather/gather.h"
@@ -88,37 +89,93 @@ Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
   return encoded;
 }
 
-Result<PictureFeatureCache::Found> PictureFeatureCache::get(
-    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
-    const std::shared_ptr<TowerPruner>& pruner) {
-  const auto [key, check] = hash_image(image, {aspect == AspectMode::pad ? 1u : 2u, 3u});
+Status PicturesUnderWay::settle() {
+  const auto count = static_cast<double>(pictures.size());
+  FOVEA_TRY(const double projector_ms, projected.ms_since(seen));
+  FOVEA_TRY(const double vision_ms, seen.ms_since(begun));
+  for (EncodedPicture& one : pictures) {
+    one.vision_ms = vision_ms / count;
+    one.projector_ms = projector_ms / count;
+  }
+  return {};
+}
+
+Result<PicturesUnderWay> encode_pictures(Context& context, const LlavaModel& model,
+                                         std::span<const ConstTensorView> pixels) {
+  Workspace::Scope scope(context.workspace);
+  const LlavaConfig& config = model.config();
+  const auto pictures = static_cast<std::int64_t>(pixels.size());
+  const std::int64_t rows = config.vision.tokens();
+  const std::int64_t side = config.vision.image_size;
+  PicturesUnderWay under_way;
+  FOVEA_TRY(under_way.begun, Milestone::mark(context));
+  FOVEA_TRY(const TensorView together,
+            context.workspace.take({pictures, config.vision.channels, side, side}, DType::f32));
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    TensorView place = together.slice(p, 1);
+    place.shape = pixels[static_cast<std::size_t>(p)].shape;
+    place.row_stride = place.inner_elements();
+    FOVEA_CHECK(copy(context, pixels[static_cast<std::size_t>(p)], place));
+  }
+  FOVEA_TRY(const TensorView hidden,
+            context.workspace.take({pictures * rows, config.vision.hidden_size}, DType::f32));
+  FOVEA_CHECK(model.vision().forward_batch(context, together, hidden));
+  FOVEA_TRY(under_way.seen, Milestone::mark(context));
+  // The class tokens go through the projector too: that costs less than closing their gaps.
+  const std::int64_t width = config.decoder.hidden_size;
+  FOVEA_TRY(const TensorView projected,
+            context.workspace.take({pictures * rows, width}, DType::f32));
+  FOVEA_CHECK(model.projector().forward(context, hidden, projected));
+  const std::int64_t count = config.visual_tokens_per_image();
+  under_way.pictures.resize(pixels.size());
+  for (std::int64_t p = 0; p < pictures; ++p) {
+    Tensor& tokens = under_way.pictures[static_cast<std::size_t>(p)].tokens;
+    FOVEA_TRY(tokens, Tensor::allocate({count, width}, DType::f32, context.device));
+    FOVEA_CHECK(copy(context, projected.slice((p + 1) * rows - count, count), tokens.view()));
+  }
+  FOVEA_TRY(under_way.projected, Milestone::mark(context));
+  return under_way;
+}
+
+std::shared_ptr<const PictureFeatures> PictureFeatureCache::find(
+    const Key& key, AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner) {
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->features->content == key && entry->check == check && entry->aspect == aspect &&
+    if (entry->features->content == key[0] && entry->check == key[1] && entry->aspect == aspect &&
         entry->pruner == pruner) {
       entries_.splice(entries_.begin(), entries_, entry);
-      return Found{entries_.front().features, false};
+      return entries_.front().features;
     }
   }
+  return nullptr;
+}
 
+Result<std::shared_ptr<PictureFeatures>> PictureFeatureCache::prepare(
+    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+    std::shared_ptr<const PreparedImage>& prepared) const {
   PreprocessConfig config = model.config().preprocess;
   config.aspect = aspect;
   auto features = std::make_shared<PictureFeatures>();
-  features->content = key;
   Stopwatch watch;
   PreparedPictures own;
-  FOVEA_TRY(const auto prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
+  FOVEA_TRY(prepared, (shared_ != nullptr ? *shared_ : own).get(context, image, config));
   features->preprocess_ms = watch.lap_ms();
   features->rect = prepared->rect;
   features->size = {image.width, image.height};
-  FOVEA_TRY(EncodedPicture encoded,
-            encode_picture(context, model, prepared->pixels.view(), pruner.get()));
+  return features;
+}
+
+PictureFeatureCache::Found PictureFeatureCache::keep(const Key& key, AspectMode aspect,
+                                                     const std::shared_ptr<TowerPruner>& pruner,
+                                                     std::shared_ptr<PictureFeatures> features,
+                                                     EncodedPicture encoded) {
+  features->content = key[0];
   features->tokens = std::move(encoded.tokens);
   features->tower_rows = std::move(encoded.tower_rows);
   features->merged = std::move(encoded.merged);
   features->stages = std::move(encoded.stages);
   features->vision_ms = encoded.vision_ms;
   features->projector_ms = encoded.projector_ms;
-  entries_.push_front({check, aspect, pruner, features});
+  entries_.push_front({key[1], aspect, pruner, features});
   const auto held = [&] {
     std::size_t bytes = 0;
     for (const Entry& entry : entries_) {
@@ -129,7 +186,93 @@ Result<PictureFeatureCache::Found> PictureFeatureCache::get(
   while (entries_.size() > capacity_ || (entries_.size() > 1 && held() > bytes_)) {
     entries_.pop_back();
   }
-  return Found{std::move(features), true};
+  return {std::move(features), true};
+}
+
+namespace {
+
+/// What a picture is known by.
+std::array<std::uint64_t, 2> key_of(const Image& image, AspectMode aspect) {
+  return hash_image(image, {aspect == AspectMode::pad ? 1u : 2u, 3u});
+}
+
+}  // namespace
+
+Result<PictureFeatureCache::Found> PictureFeatureCache::get(
+    Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+    const std::shared_ptr<TowerPruner>& pruner) {
+  const Key key = key_of(image, aspect);
+  if (auto known = find(key, aspect, pruner)) return Found{std::move(known), false};
+  std::shared_ptr<const PreparedImage> prepared;
+  FOVEA_TRY(auto features, prepare(context, model, image, aspect, prepared));
+  FOVEA_TRY(EncodedPicture encoded,
+            encode_picture(context, model, prepared->pixels.view(), pruner.get()));
+  return keep(key, aspect, pruner, std::move(features), std::move(encoded));
+}
+
+std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
+    Context& context, const LlavaModel& model, std::span<const Image* const> images,
+    AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner) {
+  std::vector<std::optional<Result<Found>>> found(images.size());
+  struct Fresh {
+    std::size_t place;
+    Key key;
+    std::shared_ptr<PictureFeatures> features;
+    std::shared_ptr<const PreparedImage> prepared;
+  };
+  std::vector<Fresh> together;
+  std::vector<std::pair<std::vector<Fresh>, PicturesUnderWay>> groups;
+  // Perhaps there was room for fewer.
+  const auto one_by_one = [&](const std::vector<Fresh>& group) {
+    for (const Fresh& one : group) {
+      found[one.place] = get(context, model, *images[one.place], aspect, pruner);
+    }
+  };
+  const auto encode = [&]() {
+    std::vector<ConstTensorView> pixels;
+    for (const Fresh& one : together) pixels.push_back(one.prepared->pixels.view());
+    if (auto encoded = encode_pictures(context, model, pixels)) {
+      groups.emplace_back(std::move(together), std::move(*encoded));
+    } else {
+      one_by_one(together);
+    }
+    together.clear();
+  };
+  for (std::size_t place = 0; place < images.size(); ++place) {
+    const Image& image = *images[place];
+    if (pruner != nullptr) {
+      found[place] = get(context, model, image, aspect, pruner);
+      continue;
+    }
+    Fresh one{place, key_of(image, aspect), nullptr, nullptr};
+    if (auto known = find(one.key, aspect, pruner)) {
+      found[place] = Found{std::move(known), false};
+      continue;
+    }
+    auto features = prepare(context, model, image, aspect, one.prepared);
+    if (!features) {
+      found[place] = features.error();
+      continue;
+    }
+    one.features = std::move(*features);
+    together.push_back(std::move(one));
+    if (together.size() == kPicturesAtOnce) encode();
+  }
+  if (!together.empty()) encode();
+  for (auto& [group, under_way] : groups) {
+    if (!under_way.settle()) {
+      one_by_one(group);
+      continue;
+    }
+    for (std::size_t i = 0; i < group.size(); ++i) {
+      Fresh& one = group[i];
+      found[one.place] =
+          keep(one.key, aspect, pruner, std::move(one.features), std::move(under_way.pictures[i]));
+    }
+  }
+  std::vector<Result<Found>> all;
+  for (auto& one : found) all.push_back(std::move(*one));
+  return all;
 }
 
 }  // namespace fovea

@@ -1,13 +1,17 @@
 #pragma once
 // Pictures turned into visual tokens once, and found again by what they show.
 
+#include <array>
 #include <cstdint>
 #include <list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "kernels/context.h"
+#include "kernels/fetch.h"
 #include "vision/image.h"
 #include "vision/tower_pruner.h"
 #include "vlm/llava_model.h"
@@ -27,6 +31,16 @@ struct PictureFeatures {
   double preprocess_ms = 0, vision_ms = 0, projector_ms = 0;  // of the run that made it
 };
 
+/// Vision tower and projector on prepared pixels [3, side, side].
+struct EncodedPicture {
+  Tensor tokens;  // f32 [visual tokens, decoder width]
+  // As in PictureFeatures.
+  std::optional<std::vector<std::int32_t>> tower_rows;
+  std::map<std::int32_t, std::vector<std::int32_t>> merged;
+  std::vector<StageRecord> stages;
+  double vision_ms = 0, projector_ms = 0;
+};
+
 /// Keeps the features of the pictures used last. The key is a 64-bit hash of size and pixels, and
 /// a hit must agree in a second, independent 64-bit hash.
 class PictureFeatureCache {
@@ -43,6 +57,11 @@ class PictureFeatureCache {
   /// the pruner.
   Result<Found> get(Context& context, const LlavaModel& model, const Image& image,
                     AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner = nullptr);
+  /// The same for several pictures, none twice, in as few passes through the tower as they need.
+  /// What is wrong with one is its own error.
+  std::vector<Result<Found>> get_all(Context& context, const LlavaModel& model,
+                                     std::span<const Image* const> images, AspectMode aspect,
+                                     const std::shared_ptr<TowerPruner>& pruner = nullptr);
   /// From now on prepared pixels are taken from, and left in, a place where another model looks
   /// too; null: no such place.
   void share_preprocessing(PreparedPictures* shared) { shared_ = shared; }
@@ -55,20 +74,35 @@ class PictureFeatureCache {
     std::shared_ptr<TowerPruner> pruner;
     std::shared_ptr<const PictureFeatures> features;
   };
+  using Key = std::array<std::uint64_t, 2>;  // content and check
+  std::shared_ptr<const PictureFeatures> find(const Key& key, AspectMode aspect,
+                                              const std::shared_ptr<TowerPruner>& pruner);
+  Result<std::shared_ptr<PictureFeatures>> prepare(
+      Context& context, const LlavaModel& model, const Image& image, AspectMode aspect,
+      std::shared_ptr<const PreparedImage>& prepared) const;
+  Found keep(const Key& key, AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner,
+             std::shared_ptr<PictureFeatures> features, EncodedPicture encoded);
+
   std::size_t capacity_, bytes_;
   PreparedPictures* shared_ = nullptr;
   std::list<Entry> entries_;  // most recent first
 };
 
-/// Vision tower and projector on prepared pixels [3, side, side].
-struct EncodedPicture {
-  Tensor tokens;  // f32 [visual tokens, decoder width]
-  // As in PictureFeatures.
-  std::optional<std::vector<std::int32_t>> tower_rows;
-  std::map<std::int32_t, std::vector<std::int32_t>> merged;
-  std::vector<StageRecord> stages;
-  double vision_ms = 0, projector_ms = 0;
+/// Several pictures in one pass through the whole tower, on their way on a GPU.
+struct PicturesUnderWay {
+  std::vector<EncodedPicture> pictures;  // their times are not known yet
+  Milestone begun, seen, projected;
+
+  /// Waits until they are there, and gives each its share of the time. Errors: device.
+  Status settle();
 };
+/// pixels: [3, side, side] each, where the context computes or in the host's memory. Nobody waits
+/// for it. Errors: those of VitEncoder::forward_batch().
+Result<PicturesUnderWay> encode_pictures(Context& context, const LlavaModel& model,
+                                         std::span<const ConstTensorView> pixels);
+/// So many pictures at a time: a tower's products gain little beyond.
+inline constexpr std::size_t kPicturesAtOnce = 8;
+
 /// A null pruner runs the whole tower.
 Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
                                       ConstTensorView pixels, TowerPruner* pruner = nullptr);

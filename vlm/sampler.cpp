@@ -5,8 +5,6 @@
 #include <limits>
 #include <string>
 
-#include "kernels/ops/topk/topk.h"
-
 namespace fovea {
 namespace {
 
@@ -52,7 +50,8 @@ Result<Sampler> Sampler::create(const SamplingOptions& options) {
 }
 
 Result<std::int32_t> Sampler::sample(std::span<const float> logits) {
-  const std::int64_t step = step_++;
+  const std::int64_t step = step_;
+  const Draw how = next_draw();
   const auto refuse = [step](const std::string& what) {
     return make_error(ErrorCode::internal, what + " at step " + std::to_string(step));
   };
@@ -67,51 +66,17 @@ Result<std::int32_t> Sampler::sample(std::span<const float> logits) {
   if (largest == -std::numeric_limits<float>::infinity()) {
     return refuse("every logit is minus infinity");
   }
-  return options_.temperature == 0.0 ? arg_max(logits) : draw(logits, largest);
+  return draw_index(logits, how, scratch_);
+}
+
+Draw Sampler::next_draw() {
+  ++step_;
+  if (options_.temperature == 0.0) return {};
+  return {options_.temperature, options_.top_p, uniform()};
 }
 
 double Sampler::uniform() {
   return static_cast<double>(splitmix64(state_) >> 11) * 0x1.0p-53;
-}
-
-std::int32_t Sampler::draw(std::span<const float> logits, float largest) {
-  weights_.resize(logits.size());
-  candidates_.clear();
-  double total = 0.0;
-  for (std::size_t index = 0; index < logits.size(); ++index) {
-    const double distance = static_cast<double>(logits[index]) - static_cast<double>(largest);
-    weights_[index] = std::exp(distance / options_.temperature);
-    total += weights_[index];
-    if (weights_[index] > 0.0) candidates_.push_back(static_cast<std::int32_t>(index));
-  }
-
-  // A heap gives the likeliest tokens in order without sorting a whole vocabulary: a nucleus is
-  // mostly a handful of tokens.
-  const auto less_likely = [this](std::int32_t a, std::int32_t b) {
-    const double weight_a = weights_[static_cast<std::size_t>(a)];
-    const double weight_b = weights_[static_cast<std::size_t>(b)];
-    return weight_a != weight_b ? weight_a < weight_b : a > b;
-  };
-  double kept = total;
-  if (options_.top_p < 1.0) {
-    std::make_heap(candidates_.begin(), candidates_.end(), less_likely);
-    auto heap_end = candidates_.end();
-    kept = 0.0;
-    while (heap_end != candidates_.begin() && kept < options_.top_p * total) {
-      std::pop_heap(candidates_.begin(), heap_end, less_likely);
-      kept += weights_[static_cast<std::size_t>(*--heap_end)];
-    }
-    candidates_.erase(candidates_.begin(), heap_end);
-    std::reverse(candidates_.begin(), candidates_.end());
-  }
-
-  double left = uniform() * kept;
-  for (const std::int32_t token : candidates_) {
-    left -= weights_[static_cast<std::size_t>(token)];
-    if (left < 0.0) return token;
-  }
-  // Rounding of the running difference can leave a last hair of mass: it belongs to the last token.
-  return candidates_.back();
 }
 
 }  // namespace fovea

@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "kernels/base/error.h"
+#include "kernels/ops/draw/draw.h"
 
 namespace fovea {
 
@@ -35,16 +35,17 @@ class Sampler {
   /// nothing but minus infinity.
   Result<std::int32_t> sample(std::span<const float> logits);
 
+  /// How the next token is drawn where the logits are not on the host; uses up what sample() would.
+  Draw next_draw();
+
  private:
   explicit Sampler(const SamplingOptions& options) : options_(options), state_(options.seed) {}
   double uniform();  // in [0, 1)
-  std::int32_t draw(std::span<const float> logits, float largest);
 
   SamplingOptions options_;
   std::uint64_t state_;
   std::int64_t step_ = 0;
-  std::vector<double> weights_;  // kept between steps: decoding allocates nothing
-  std::vector<std::int32_t> candidates_;
+  DrawScratch scratch_;
 };
 
 }  // namespace fovea

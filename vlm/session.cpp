@@ -1,18 +1,17 @@
 #include "vlm/session.h"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "kernels/copy.h"
 #include "kernels/device.h"
-#include "kernels/ops/rows/rows.h"
+#include "vlm/answer_loop.h"
 #include "vlm/decoder_trace.h"
 #include "vlm/importance.h"
 #include "vlm/model_shapes.h"
 #include "vlm/picture_features.h"
 #include "vlm/prefix_store.h"
-#include "vlm/prompt.h"
+#include "vlm/prompt_embedding.h"
 #include "vlm/stopwatch.h"
 #include "vlm/tower_stages.h"
 
@@ -22,17 +21,6 @@ namespace {
 
 /// Clips of eight frames under several ways of pruning the tower.
 constexpr std::size_t kCachedPictures = 96;
-
-/// Who looks on while an answer is made; null for nobody.
-struct Watchers {
-  DecoderTrace* trace = nullptr;
-  AttentionObserver* observer = nullptr;
-  std::vector<double>* step_maxima = nullptr;
-};
-
-bool blank(const std::string& text) {
-  return std::all_of(text.begin(), text.end(), [](unsigned char c) { return c <= ' '; });
-}
 
 }  // namespace
 
@@ -75,15 +63,6 @@ struct Session::Impl {
   /// Adds to `spared_ms` what of the timings was not spent now (see Question::as_if_fresh).
   Result<EncodedPrompt> build_prompt(const Question& question, Timings& timings, double& spared_ms,
                                      std::vector<std::shared_ptr<const PictureFeatures>>& features);
-  Status embed_prompt(const EncodedPrompt& prompt, std::int64_t first,
-                      const std::vector<std::shared_ptr<const PictureFeatures>>& features,
-                      TensorView out);
-  /// Whether the next token is found without its logits coming to the host.
-  bool chosen_on_device(const Question& question, const Watchers& watchers,
-                        std::int64_t step) const;
-  Status generate(const Question& question, const TextCallback& on_text,
-                  const Stopwatch& since_preprocess, std::int64_t next_position,
-                  DecoderState& state, TensorView logits, const Watchers& watchers, Answer& answer);
   Status introspect(const IntrospectionRequest& request, const EncodedPrompt& prompt,
                     const std::vector<std::shared_ptr<const PictureFeatures>>& features,
                     Importance& importance, std::vector<double> step_maxima, Answer& answer);
@@ -185,16 +164,7 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
   const auto& [turns, images] = conversation;
   std::vector<PromptPart> parts;
   if (question.raw_prompt) {
-    parts = raw_prompt(*question.raw_prompt);
-    const auto marks = std::count_if(parts.begin(), parts.end(), [](const PromptPart& part) {
-      return part.kind == PromptPart::Kind::image;
-    });
-    if (marks != static_cast<std::ptrdiff_t>(images.size())) {
-      return make_error(ErrorCode::usage, "the raw prompt marks " + std::to_string(marks) +
-                                              " pictures, but " + std::to_string(images.size()) +
-                                              " were given")
-          .with_remedy("Write <image> once for each picture");
-    }
+    FOVEA_TRY(parts, marked_prompt(*question.raw_prompt, images.size()));
   } else {
     parts = chat_template.render(turns);
   }
@@ -218,132 +188,10 @@ Result<EncodedPrompt> Session::Impl::build_prompt(
       spared_ms +=
           found.features->preprocess_ms + found.features->vision_ms + found.features->projector_ms;
     }
-    const PictureFeatures& shown = *found.features;
-    pictures_in_prompt.push_back({shown.content, shown.rect, shown.size,
-                                  shown.tower_rows ? &*shown.tower_rows : nullptr, &shown.merged});
+    pictures_in_prompt.push_back(prompt_picture(*found.features));
     features.push_back(std::move(found.features));
   }
   return encode_prompt(parts, pictures_in_prompt, model->tokenizer(), model->config());
-}
-
-Status Session::Impl::embed_prompt(
-    const EncodedPrompt& prompt, std::int64_t first,
-    const std::vector<std::shared_ptr<const PictureFeatures>>& features, TensorView out) {
-  const auto total = static_cast<std::int64_t>(prompt.ids.size());
-  const auto feature = [&](std::int64_t position) {
-    return prompt.features[static_cast<std::size_t>(position)];
-  };
-  for (std::int64_t begin = first; begin < total;) {
-    const FeatureRow start = feature(begin);
-    std::int64_t end = begin + 1;
-    if (start.picture >= 0) {  // the rest of one picture's tokens, as far as they are wanted
-      while (end < total && feature(end).picture == start.picture &&
-             feature(end).row == start.row + (end - begin)) {
-        ++end;
-      }
-      const PictureFeatures& picture = *features[static_cast<std::size_t>(start.picture)];
-      FOVEA_CHECK(convert(context, picture.tokens.view().slice(start.row, end - begin),
-                          out.slice(begin - first, end - begin)));
-    } else {
-      while (end < total && feature(end).picture < 0) ++end;
-      FOVEA_CHECK(model->decoder().embed(
-          context,
-          std::span(prompt.ids)
-              .subspan(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin)),
-          out.slice(begin - first, end - begin)));
-    }
-    begin = end;
-  }
-  return {};
-}
-
-bool Session::Impl::chosen_on_device(const Question& question, const Watchers& watchers,
-                                     std::int64_t step) const {
-  return context.on_cuda() && question.sampling.temperature == 0.0 && !question.keep_logits &&
-         watchers.step_maxima == nullptr && step >= question.sampling.min_new_tokens;
-}
-
-Status Session::Impl::generate(const Question& question, const TextCallback& on_text,
-                               const Stopwatch& since_preprocess, std::int64_t next_position,
-                               DecoderState& state, TensorView logits, const Watchers& watchers,
-                               Answer& answer) {
-  const LlavaConfig& config = model->config();
-  FOVEA_TRY(Sampler sampler, Sampler::create(question.sampling));
-  StreamDecoder stream(model->tokenizer());
-  const auto vocabulary = static_cast<std::size_t>(config.decoder.vocab_size);
-  const std::int64_t room = config.decoder.max_positions - next_position;
-  const std::int64_t most = std::min<std::int64_t>(question.sampling.max_new_tokens, room);
-  const auto emit = [&](const std::string& piece) {
-    if (!piece.empty() && on_text) on_text(piece);
-  };
-  const auto& ends = config.eos_token_ids;
-  std::vector<float> without_ends;
-  constexpr std::int32_t kNone = -1;
-  std::int32_t chosen = kNone;  // with the step before
-
-  Stopwatch decode_watch;
-  answer.finish_reason = FinishReason::length;
-  for (std::int64_t step = 0; step < most; ++step) {
-    Workspace::Scope host_scope(context.host().workspace);
-    std::span<const float> row, allowed;
-    std::int32_t token = 0;
-    if (chosen != kNone) {
-      token = std::exchange(chosen, kNone);
-    } else if (chosen_on_device(question, watchers, step)) {
-      FOVEA_TRY(token, largest_index(context, logits));
-    } else {
-      FOVEA_TRY(const ConstTensorView found, to_host(context, logits));
-      row = allowed = std::span(found.as<float>(), vocabulary);
-      if (step < question.sampling.min_new_tokens) {
-        without_ends.assign(row.begin(), row.end());
-        for (const std::int32_t end : ends) {
-          if (end < config.decoder.vocab_size) {
-            without_ends[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
-          }
-        }
-        allowed = without_ends;
-      }
-      FOVEA_TRY(token, sampler.sample(allowed));
-    }
-    if (watchers.step_maxima != nullptr) {
-      watchers.step_maxima->push_back(largest_probability(allowed));
-    }
-    if (step == 0) {
-      answer.timings.first_token = since_preprocess.elapsed_ms();
-      decode_watch.lap_ms();
-    }
-    if (question.keep_logits) answer.logits.insert(answer.logits.end(), row.begin(), row.end());
-    answer.token_ids.push_back(token);
-    if (std::find(ends.begin(), ends.end(), token) != ends.end()) {
-      answer.finish_reason = FinishReason::stop;
-      break;
-    }
-    emit(stream.push(token));
-    if (step + 1 == most) break;
-    DecoderTrace* const trace = watchers.trace;
-    const auto decode = [&]() -> Status {
-      if (trace == nullptr && watchers.observer == nullptr &&
-          chosen_on_device(question, watchers, step + 1)) {
-        FOVEA_TRY(chosen, model->decoder().decode_greedy(context, token, state));
-        return {};
-      }
-      return model->decoder().decode(context, token, state, logits,
-                                     trace != nullptr ? &trace->add_row() : nullptr,
-                                     watchers.observer);
-    };
-    const Status decoded = decode();
-    if (!decoded) {
-      if (trace != nullptr) trace->drop_row();
-      if (decoded.error().code != ErrorCode::cancelled) return decoded.error();
-      answer.finish_reason = FinishReason::cancelled;
-      break;
-    }
-  }
-  const auto produced = static_cast<double>(answer.token_ids.size());
-  if (produced > 1) answer.timings.per_token = decode_watch.elapsed_ms() / (produced - 1);
-  emit(stream.finish());
-  answer.text = stream.text();
-  return {};
 }
 
 Status Session::Impl::introspect(
@@ -362,7 +210,7 @@ Status Session::Impl::introspect(
     FOVEA_TRY(const TensorView embeddings,
               context.workspace.take(
                   Shape{prompt.layout.tokens(), model->config().decoder.hidden_size}, DType::f32));
-    FOVEA_CHECK(embed_prompt(prompt, 0, features, embeddings));
+    FOVEA_CHECK(embed_prompt(context, *model, prompt, 0, features, embeddings));
     FOVEA_TRY(Reread reread,
               reread_answer(context, *model, prompt.layout, embeddings, answer.token_ids,
                             found->ranking, *request.consistency_ratio));
@@ -376,9 +224,7 @@ Status Session::Impl::introspect(
 
 Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& on_text) {
   if (!question.raw_prompt && blank(question.text)) {
-    return make_error(ErrorCode::usage, "the question is empty")
-        .in_field("question")
-        .with_remedy("Type a question");
+    return empty_question();
   }
   FOVEA_CHECK(validate(question.sampling));
   if (!question.continue_conversation || question.raw_prompt) conversation = {};
@@ -419,14 +265,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
                                                                  prompt.original_positions.end())
                                          : tokens;
   const auto run = [&]() -> Status {
-    if (next_position >= config.max_positions) {
-      return make_error(ErrorCode::usage, "the prompt takes " + std::to_string(next_position) +
-                                              " positions, the model's context holds " +
-                                              std::to_string(config.max_positions) +
-                                              " including the answer")
-          .in_field("question")
-          .with_remedy("Ask a shorter question or show fewer pictures");
-    }
+    FOVEA_CHECK(check_room(config, next_position));
 
     PruningPlan plan;
     Policy* const policy = decoder_policy();
@@ -468,7 +307,7 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     const std::int64_t first = plan.reads_embeddings ? 0 : reused;
     FOVEA_TRY(const TensorView embeddings,
               context.workspace.take(Shape{tokens - first, config.hidden_size}, DType::f32));
-    FOVEA_CHECK(embed_prompt(prompt, first, features, embeddings));
+    FOVEA_CHECK(embed_prompt(context, *model, prompt, first, features, embeddings));
     input.embeddings = embeddings;
     FOVEA_TRY(const TensorView logits,
               context.workspace.take(Shape{1, config.vocab_size}, DType::f32));
@@ -487,8 +326,9 @@ Result<Answer> Session::Impl::ask(const Question& question, const TextCallback& 
     answer.budget =
         account(answer.pruning, budget_shape(*model), tokens - prompt.layout.visual_count());
     std::vector<double> step_maxima;
-    const Watchers watchers{trace.get(), input.observer, importance ? &step_maxima : nullptr};
-    FOVEA_CHECK(generate(question, on_text, total, next_position, state, logits, watchers, answer));
+    const AnswerWatchers watchers{trace.get(), input.observer, importance ? &step_maxima : nullptr};
+    FOVEA_CHECK(generate_answer(context, *model, question, on_text, total, next_position, state,
+                                logits, watchers, answer));
 
     if (capture_here) {
       prefixes.keep(prompt.keys, std::move(captured), layers);

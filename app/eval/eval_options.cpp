@@ -1,6 +1,7 @@
 #include "app/eval/eval_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <set>
 
 #include "app/eval/control.h"
@@ -45,11 +46,19 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
       ->type_name("K");
   command
       .add_option(
+          "--batch", options.batch,
+          "Answer N questions side by side (default 1): the same answers sooner; times then "
+          "count from the start of each N's turn. Controls are asked one by one")
+      ->check(whole_number(1, 1024))
+      ->type_name("N");
+  command
+      .add_option(
           "--control", options.controls,
           "Ask also: majority (the most frequent answer to such questions, no model), "
           "shuffled (another question's picture), no-visual (no visual token), "
           "evidence-only, drop-evidence (only, or all but, the tokens that hold the "
-          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N (or a share) "
+          "answer); the last three cut before layer 0, or NAME:layers=L, and with NAME:budget=N "
+          "(or a share) "
           "leave a mean of N tokens entering a layer (the evidence and others by lot, others "
           "by lot, a later cut); may be given several times")
       ->allow_extra_args(false)
@@ -117,6 +126,25 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
   add_talk_options(command, options.output);
 }
 
+namespace {
+
+/// What cannot be asked side by side.
+Status check_batch(const EvalOptions& options) {
+  if (options.batch <= 1) return {};
+  const bool guided = std::any_of(options.prune.settings.begin(), options.prune.settings.end(),
+                                  [](const PruneSetting& s) { return s.needs_guide(); });
+  const char* with = !options.exit_curve.empty()    ? "--exit-curve"
+                     : guided                       ? "--guide"
+                     : !options.dump_scores.empty() ? "--dump-scores"
+                                                    : nullptr;
+  if (with == nullptr) return {};
+  return make_error(ErrorCode::usage, std::string("questions are asked one by one with ") + with)
+      .in_field("--batch")
+      .with_remedy("Leave out --batch");
+}
+
+}  // namespace
+
 Status check_eval_options(EvalOptions& options) {
   if (!options.exit_curve.empty()) {
     options.guide_both = true;
@@ -126,6 +154,7 @@ Status check_eval_options(EvalOptions& options) {
     }
   }
   FOVEA_CHECK(read_prune_settings(options.prune));
+  FOVEA_CHECK(check_batch(options));
   std::set<std::string> names;
   for (const std::string& written : options.controls) {
     FOVEA_CHECK(read_control(written));

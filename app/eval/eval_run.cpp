@@ -11,6 +11,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <span>
 
 #include "app/interrupt.h"
 #include "app/question_run.h"
@@ -116,24 +117,23 @@ class Asker {
   Status ask_all() {
     run_.outcomes.assign(run_.columns.size(), std::vector<Outcome>(run_.items.size()));
     Progress progress(run_.columns.size() * run_.items.size(), options_.output.quiet);
-    for (const std::size_t index : order_by_picture(run_.items)) {
+    const std::vector<std::size_t> order = order_by_picture(run_.items);
+    // Some times as many as answer at once, so that the last ones of a part seldom answer alone.
+    constexpr std::size_t kBatchesAPart = 8;
+    const std::size_t part = options_.batch > 1 ? kBatchesAPart * options_.batch : 1;
+    for (std::size_t first = 0; first < order.size(); first += part) {
+      const auto indices = std::span(order).subspan(first, std::min(part, order.size() - first));
       for (std::size_t c = 0; c < run_.columns.size(); ++c) {
-        if (interrupted()) return stopped();
-        EvalColumn& column = run_.columns[c];
-        const EvalItem& item = run_.items[index];
-        Outcome& outcome = run_.outcomes[c][index];
-        std::optional<Outcome> earlier;
-        if (column.answers && !item.error) earlier = column.answers->earlier(item);
-        if (earlier) {
-          outcome = std::move(*earlier);
-        } else {
-          FOVEA_TRY(outcome, ask(column, index));
-          if (column.answers && outcome.counts()) {
-            FOVEA_CHECK(column.answers->append(item, outcome));
-          }
-          ++answered_;
+        if (options_.batch > 1 && !run_.columns[c].control) {
+          FOVEA_CHECK(ask_side_by_side(c, indices, progress));
+          continue;
         }
-        progress.step(outcome, !earlier);
+        for (const std::size_t index : indices) {
+          if (interrupted()) return stopped();
+          if (take_earlier(c, index, progress)) continue;
+          FOVEA_TRY(Outcome outcome, ask(run_.columns[c], index));
+          FOVEA_CHECK(settle(c, index, std::move(outcome), progress));
+        }
       }
     }
     for (EvalColumn& column : run_.columns) {
@@ -152,6 +152,85 @@ class Asker {
              : "stopped; nothing was written");
     if (kept) error.with_remedy("The same line with --resume goes on from there");
     return error;
+  }
+
+  /// Whether an earlier run has answered.
+  bool take_earlier(std::size_t c, std::size_t index, Progress& progress) {
+    const EvalColumn& column = run_.columns[c];
+    const EvalItem& item = run_.items[index];
+    if (!column.answers || item.error) return false;
+    std::optional<Outcome> earlier = column.answers->earlier(item);
+    if (!earlier) return false;
+    run_.outcomes[c][index] = std::move(*earlier);
+    progress.step(run_.outcomes[c][index], false);
+    return true;
+  }
+
+  Status settle(std::size_t c, std::size_t index, Outcome outcome, Progress& progress) {
+    EvalColumn& column = run_.columns[c];
+    if (column.answers && outcome.counts()) {
+      FOVEA_CHECK(column.answers->append(run_.items[index], outcome));
+    }
+    ++answered_;
+    run_.outcomes[c][index] = std::move(outcome);
+    progress.step(run_.outcomes[c][index], true);
+    return {};
+  }
+
+  /// A schedule that does not fit the model fits no question.
+  static bool ends_the_run(const Error& error) {
+    return error.code == ErrorCode::usage && error.field.rfind("--", 0) == 0;
+  }
+
+  /// Questions that were not answered before, as many at a time as --batch says.
+  Status ask_side_by_side(std::size_t c, std::span<const std::size_t> indices, Progress& progress) {
+    std::vector<std::size_t> asked;
+    std::vector<Question> questions;
+    for (const std::size_t index : indices) {
+      if (interrupted()) return stopped();
+      if (take_earlier(c, index, progress)) continue;
+      const EvalItem& item = run_.items[index];
+      std::optional<Error> error = item.error;
+      Images images;
+      if (!error) {
+        auto loaded = folder_.load(item.images);
+        if (loaded)
+          images = std::move(*loaded);
+        else
+          error = loaded.error();
+      }
+      if (error) {
+        FOVEA_CHECK(settle(c, index, failed_outcome(*error), progress));
+        continue;
+      }
+      Question& question = questions.emplace_back();
+      question.text = item.text;
+      question.images = std::move(images);
+      question.sampling = sampling_options(options_.generation);
+      asked.push_back(index);
+    }
+    if (batches_.empty()) batches_.resize(runner_.size());
+    std::unique_ptr<BatchSession>& batch = batches_[run_.columns[c].setting];
+    if (batch == nullptr) {
+      FOVEA_TRY(batch, runner_.batch(run_.columns[c].setting, options_.batch));
+    }
+    Status went;
+    const auto take = [&](std::size_t place, const Result<Answer>& answer) {
+      if (!went) return;
+      if (!answer && ends_the_run(answer.error())) {
+        went = answer.error();
+      } else if (answer && answer->finish_reason == FinishReason::cancelled) {
+        went = stopped();
+      } else {
+        const std::size_t index = asked[place];
+        went = settle(c, index,
+                      answer ? outcome_of(*answer, run_.items[index], layers_)
+                             : failed_outcome(answer.error()),
+                      progress);
+      }
+    };
+    batch->answer(questions, take, &interrupted());
+    return went;
   }
 
   /// Errors: what ends the whole run.
@@ -196,10 +275,8 @@ class Asker {
                                          : runner_.ask(setting, question, &interrupted());
     if (!answer) {
       if (scores != nullptr) scores->clear();
-      // A schedule that does not fit the model fits no question.
-      const Error& error = answer.error();
-      if (error.code == ErrorCode::usage && error.field.rfind("--", 0) == 0) return error;
-      return failed_outcome(error);
+      if (ends_the_run(answer.error())) return answer.error();
+      return failed_outcome(answer.error());
     }
     if (answer->finish_reason == FinishReason::cancelled) return stopped();
     if (scores != nullptr) {
@@ -221,6 +298,7 @@ class Asker {
   int layers_;
   std::int64_t picture_tokens_;
   std::size_t answered_ = 0;
+  std::vector<std::unique_ptr<BatchSession>> batches_;  // by setting; null where none was needed
 };
 
 }  // namespace

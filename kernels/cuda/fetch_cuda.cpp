@@ -91,4 +91,15 @@ Result<std::span<const std::int32_t>> CudaArriving::wait() const {
   return std::span(reinterpret_cast<const std::int32_t*>(slot_), count_);
 }
 
+PinnedNumbers::~PinnedNumbers() {
+  cudaFreeHost(numbers_);
+}
+
+Status PinnedNumbers::allocate(std::int64_t count) {
+  void* memory = nullptr;
+  FOVEA_CUDA_CHECK(cudaMallocHost(&memory, static_cast<std::size_t>(count) * sizeof(std::int32_t)));
+  numbers_ = static_cast<std::int32_t*>(memory);
+  return {};
+}
+
 }  // namespace fovea

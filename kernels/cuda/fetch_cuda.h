@@ -48,4 +48,19 @@ class CudaArriving {
   std::shared_ptr<const CudaMilestone> arrival_;
 };
 
+/// Host memory that the device writes to.
+class PinnedNumbers {
+ public:
+  PinnedNumbers() = default;
+  ~PinnedNumbers();
+  PinnedNumbers(const PinnedNumbers&) = delete;
+  PinnedNumbers& operator=(const PinnedNumbers&) = delete;
+
+  Status allocate(std::int64_t count);
+  std::int32_t* get() const { return numbers_; }
+
+ private:
+  std::int32_t* numbers_ = nullptr;
+};
+
 }  // namespace fovea

@@ -40,6 +40,21 @@ __device__ __forceinline__ void load_matrices_transposed(std::uint32_t (&to)[4],
                : "memory");
 }
 
+/// The reverse of load_matrices(), from sm_90 on.
+__device__ __forceinline__ void store_matrices(const std::uint32_t (&from)[4], std::uint32_t row) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%4], {%0, %1, %2, %3};" ::"r"(from[0]), "r"(from[1]),
+               "r"(from[2]), "r"(from[3]), "r"(row)
+               : "memory");
+}
+__device__ __forceinline__ uint4 load_shared_16(std::uint32_t from) {
+  uint4 to;
+  asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to.x), "=r"(to.y), "=r"(to.z), "=r"(to.w)
+               : "r"(from)
+               : "memory");
+  return to;
+}
+
 /// sum += a b, with a 16 x 16 (row major), b 16 x 8 (column major), sum 16 x 8 in float32.
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0,

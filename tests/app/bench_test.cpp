@@ -41,6 +41,24 @@ TEST(Bench, pruned_runs_stand_beside_the_unpruned_one) {
   }
 }
 
+TEST(Bench, questions_side_by_side_are_timed_beside_one_alone) {
+  const CommandResult result =
+      run_fovea(bench({"--batch", "3", "--prune", "adaptinfer:layers=1+3:keep=200+50", "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto runs = at(json_of(result), {"runs"}).as_array();
+  ASSERT_EQ(runs.size(), 2U);
+  for (const Json& run : runs) {
+    EXPECT_EQ(at(run, {"batch"}).as_int(), 3);
+    const double total = at(run, {"batch_ms", "total"}).as_double();
+    EXPECT_NEAR(at(run, {"answers_per_s"}).as_double(), 3e3 / total, 1e-2 * 3e3 / total);
+    EXPECT_GT(at(run, {"batch_ms", "vision"}).as_double(), 0.0);
+    EXPECT_GT(at(run, {"batch_ms", "prefill"}).as_double(), 0.0);
+    EXPECT_LT(at(run, {"batch_ms", "prefill"}).as_double(), total);
+  }
+  const CommandResult alone = run_fovea(bench({"--json"}));
+  EXPECT_EQ(at(json_of(alone), {"runs"}).as_array()[0].find("batch"), nullptr);
+}
+
 TEST(Bench, settings_that_bench_cannot_time_are_refused) {
   expect_refused(run_fovea(bench({"--prune", "magic"})), 2, "There are: none");
   expect_refused(run_fovea(bench({"--prune", "fastv:budget=3"})), 2, "out of reach");

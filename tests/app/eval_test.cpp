@@ -151,6 +151,60 @@ TEST_F(Eval, grouping_by_picture_changes_no_answer) {
   EXPECT_EQ(at(json_of(alone), {"token_ids"}).dump(), at(last, {"metadata", "token_ids"}).dump());
 }
 
+TEST_F(Eval, questions_side_by_side_get_the_answers_of_one_by_one) {
+  // Pictures, clips and plain text, an item that cannot be asked, and a control between settings.
+  std::string questions = head(bundled_text(), 9);
+  questions += R"({"question_id": 90, "image": "gone.jpg", "text": "What is this?"})" "\n";
+  std::istringstream all(bundled_text());
+  int others = 0;
+  for (std::string line; others < 4 && std::getline(all, line);) {
+    const bool one_picture = line.find("\"image\": \"") != std::string::npos;
+    if (!one_picture && ++others > 0) questions += line + "\n";
+  }
+  const std::vector<std::string> settings{"--prune", "none", "--prune",
+                                          "adaptinfer:layers=1+3:keep=200+50", "--control",
+                                          "shuffled"};
+  const auto run = [&](const std::string& name, std::vector<std::string> more) {
+    more.insert(more.end(), settings.begin(), settings.end());
+    more.insert(more.end(), {"--answers", folder_ / name, "--json"});
+    return run_fovea(bundled(questions, more));
+  };
+  const CommandResult alone = run("alone.jsonl", {});
+  const CommandResult beside = run("beside.jsonl", {"--batch", "4"});
+  EXPECT_EQ(alone.exit_code, beside.exit_code) << beside.err;
+  const auto runs = at(json_of(alone), {"runs"}).as_array();
+  const auto batched = at(json_of(beside), {"runs"}).as_array();
+  ASSERT_EQ(runs.size(), 2U);
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    for (const char* same : {"accuracy", "equivalent", "entering_mean", "questions", "failed"}) {
+      EXPECT_EQ(at(runs[i], {same}).dump(), at(batched[i], {same}).dump()) << same;
+    }
+  }
+  for (const char* setting : {"none", "adaptinfer"}) {
+    const auto file = [&](const std::string& name) {
+      for (const auto& entry : fs::directory_iterator(folder_ / "")) {
+        const std::string found = entry.path().filename().string();
+        if (found.rfind(name + "-" + setting, 0) == 0) return entry.path();
+      }
+      return fs::path();
+    };
+    const auto expected = json_lines(file("alone").string());
+    const auto found = json_lines(file("beside").string());
+    ASSERT_EQ(expected.size(), found.size());
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      EXPECT_EQ(at(expected[i], {"text"}).dump(), at(found[i], {"text"}).dump());
+    }
+  }
+}
+
+TEST_F(Eval, what_is_asked_one_by_one_is_refused_side_by_side) {
+  expect_refused(run_fovea(bundled(2, {"--batch", "4", "--prune", "fastv", "--dump-scores",
+                                       folder_ / "scores"})),
+                 2, "--dump-scores");
+  expect_refused(run_fovea(bundled(2, {"--batch", "4", "--guide", guide_model()})), 2, "--guide");
+  expect_refused(run_fovea(bundled(2, {"--batch", "0"})), 2, "--batch");
+}
+
 TEST_F(Eval, bad_items_are_counted_named_and_do_not_stop_the_others) {
   const std::string questions = folder_.write(
       "q.jsonl",

@@ -35,6 +35,12 @@ TEST(ModelFolder, nothing_falls_back_silently) {
   ASSERT_FALSE(cuda);
   EXPECT_EQ(cuda.error().code, ErrorCode::device);
   options.device = "cpu";
+  options.autotune = true;
+  const auto tuned = load_options(options);
+  ASSERT_FALSE(tuned);
+  EXPECT_EQ(tuned.error().code, ErrorCode::usage);
+  EXPECT_EQ(tuned.error().field, "--autotune");
+  options.autotune = false;
   for (const char* dtype : {"f16", "int8", "int4"}) {
     options.dtype = dtype;
     const auto load = load_options(options);

@@ -100,6 +100,8 @@ TEST(Options, names_outside_their_list_are_refused) {
   EXPECT_NE(refusal(ask_with({"--device", "cuda:x"})).find("cuda:N"), std::string::npos);
   EXPECT_NE(refusal(ask_with({"--image-aspect", "squash"})).find("pad|crop"), std::string::npos);
   EXPECT_EQ(parsed<AskOptions>(ask_with({"--device", "cuda:1"})).model.device, "cuda:1");
+  EXPECT_TRUE(parsed<AskOptions>(ask_with({"--autotune"})).model.autotune);
+  EXPECT_FALSE(parsed<AskOptions>(ask_with({})).model.autotune);
 }
 
 TEST(Options, a_question_and_a_picture_are_required_and_not_blank) {

@@ -358,6 +358,7 @@ int main() {
   for (const AttentionShape& shape : {
            AttentionShape{"prefill 640, 32 heads of 128, bf16", 640, 640, 32, 32, 128, causal, DType::bf16},
            AttentionShape{"prefill 128, 32 heads of 128, bf16", 128, 128, 32, 32, 128, causal, DType::bf16},
+           AttentionShape{"prefill 29 after 611, 32 heads of 128, bf16", 29, 640, 32, 32, 128, causal, DType::bf16},
            AttentionShape{"prefill 2944, 32 heads of 128, bf16", 2944, 2944, 32, 32, 128, causal, DType::bf16},
            AttentionShape{"prefill 18064, 32 heads of 128, bf16", 18064, 18064, 32, 32, 128, causal, DType::bf16},
            AttentionShape{"tower 577, 16 heads of 64, bf16", 577, 577, 16, 16, 64, full, DType::bf16},

@@ -4,15 +4,15 @@
 #   tests/gpu/run.sh [BINARIES]    BINARIES: the build folder, default build/cuda. Build it with
 #                                  cmake --preset cuda && cmake --build --preset cuda --target all cuda_bench
 #
-# Steps: timings (kernels beside the card's ceilings), bench (the table's column), long (2,880 and
-# 18,000 visual tokens), transformers (the same shapes in the same run, eager and compiled); kernels
-# (every suite of the operations over f32, f16 and bf16), models (the suites of whole models, their
-# golden files and references, on the GPU), memcheck and racecheck (compute-sanitizer over a part of the
-# suites), answers (all bundled questions against the CPU), methods, classify, llava (a LLaVA-1.5-7B that
-# transformers made). STEPS picks some of them. What is timed has the first GPU to itself; the rest divide
-# the others, or share the only one afterwards (which takes 60 GB of its memory). Logs and results go to
-# $OUT (default build/gpu-results). A step that fails makes the whole run fail. The card's settings are
-# left alone.
+# Steps: timings (kernels beside the card's ceilings), bench (the table's column), batch (32 questions on 32
+# pictures side by side), long (2,880 and 18,000 visual tokens), transformers (the same shapes in the same
+# run, eager and compiled); kernels (every suite of the operations over f32, f16 and bf16), models (the suites
+# of whole models, their golden files and references, on the GPU), memcheck and racecheck (compute-sanitizer
+# over a part of the suites), answers (all bundled questions against the CPU), methods, classify, llava (a
+# LLaVA-1.5-7B that transformers made). STEPS picks some of them. What is timed has the first GPU to itself;
+# the rest divide the others, or share the only one afterwards (which takes 60 GB of its memory). Logs and
+# results go to $OUT (default build/gpu-results). A step that fails makes the whole run fail. The card's
+# settings are left alone.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$root"
@@ -21,7 +21,7 @@ out=${OUT:-build/gpu-results}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 rm -f "$out"/*.status
-timed="bench timings transformers long"
+timed="bench batch timings transformers long"
 checks="racecheck llava answers memcheck kernels models methods classify"
 steps=${STEPS:-$timed $checks}
 fovea=$bin/fovea
@@ -69,8 +69,8 @@ sanitize() {  # sanitize TOOL
 }
 
 # Suites that compare with expected values or with a reference of their own, whatever computes.
-models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*:TowerPruning.*:Importance.*'
-models+=':*BundledModel.*:Session*.*'
+models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*:TowerPruning.*'
+models+=':*BundledModel.*:Session*.*:BatchSession.*:*BatchOfQuestions.*:Importance.*'
 
 run_step() {
   case $1 in
@@ -78,6 +78,10 @@ run_step() {
     bench)
       timeout 250 "$fovea" bench --device cuda --shape llava-1.5-7b --prune none --prune adaptinfer \
         --json "$out/bench.json"
+      ;;
+    batch)
+      timeout 250 "$fovea" bench --device cuda --shape llava-1.5-7b --batch 32 --repeat 3 --prune none \
+        --prune adaptinfer --json "$out/batch.json"
       ;;
     long)
       local tokens
@@ -94,7 +98,7 @@ run_step() {
       local bad=0
       suites kernels 8 '*cuda*' "$tests" || bad=1
       suites vision 2 '*cuda*:TowerOnTheGpu*' "$(program vision_tests)" || bad=1
-      suites cuts 2 '*cuda*:*CutsOnTheGpu*' "$(program vlm_tests)" || bad=1
+      suites cuts 2 '*cuda*:*CutsOnTheGpu*' "$(program vlm_tests)" || bad=1  # and batches
       return $bad
       ;;
     models) FOVEA_TEST_DEVICE=cuda suites models 6 "$models" "$(program vlm_tests)" ;;

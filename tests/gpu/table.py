@@ -10,6 +10,8 @@ ROWS = (("ViT-L/14-336 + projector", "vision_ms", 2.0, None),
         ("picture in memory -> first token", "first_token_ms", 18.0, 11.0),
         ("decode, a token", "decode_ms_per_token", 5.1, None))
 
+BATCH_REACH = (42, 95)  # answers a second, unpruned and pruned
+
 
 def load(path):
     try:
@@ -55,6 +57,13 @@ def main():
     if plain:
         print(f"memory: {plain['peak_bytes'] / 1e9:.2f} GB in all, {plain['decode_weight_bytes'] / 1e9:.2f} GB of it what a "
               "decoded token reads of the decoder")
+    for run, reach in zip(runs_of(folder / "batch.json"), BATCH_REACH):
+        if run.get("answers_per_s"):
+            parts = run["batch_ms"]
+            print(f"{run['batch']} questions side by side, {run['prune']:12} {run['answers_per_s']:6.1f} answers a second "
+                  f"(reach {reach}), {run['tokens_per_s']:.0f} tokens a second; vision {parts['vision']:.1f}, prefill "
+                  f"{parts['prefill']:.1f}, decode {parts['decode']:.1f} of {parts['total']:.1f} ms; "
+                  f"memory {run['peak_bytes'] / 1e9:.1f} GB")
     for path in sorted(folder.glob("bench-*.json"), key=lambda found: int(found.stem.split("-")[1])):
         for run in runs_of(path):
             if run:

@@ -32,6 +32,10 @@ struct AttentionArgs {
   TensorView out;  // as query; on a GPU its type may differ
   /// [heads, rows] f32, natural logarithm, scale and bias included; empty when nobody asks.
   TensorView lse;
+  /// Of the keys and values, only the newest token's of each sequence may be the work of launches
+  /// that still run when this one begins: of a recorded graph, all of the same graph. A GPU then
+  /// reads the others while it waits for the query.
+  bool history_settled = false;
 };
 
 /// A row that sees no key (or only keys whose bias is -infinity) gets zeros and lse = -infinity.

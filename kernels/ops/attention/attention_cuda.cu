@@ -66,7 +66,11 @@ Status run(Context& context, Kernel kernel, DType kv_type, const AttentionLaunch
   const cudaStream_t stream = stream_of(context);
   switch (kernel) {
     case Kernel::exact: return launch_exact_attention(launch, kv_type, stream);
-    case Kernel::tensor: return launch_tensor_attention(launch, kv_type, stream);
+    case Kernel::tensor: {
+      bool launched = false;
+      FOVEA_CHECK(launch_hopper_attention(launch, kv_type, context.cuda->multiprocessors, stream, &launched));
+      return launched ? Status{} : launch_tensor_attention(launch, kv_type, stream);
+    }
     case Kernel::decode: break;
   }
   int major = 0;
@@ -105,6 +109,7 @@ Status attention_cuda(Context& context, const AttentionArgs& args) {
   launch.query_type = args.query.dtype;
   launch.out_type = args.out.dtype;
   launch.causal = args.mask == MaskKind::causal;
+  launch.history_settled = args.history_settled;
   launch.heads = static_cast<std::int32_t>(shape[1]);
   launch.head_dim = static_cast<std::int32_t>(shape[2]);
   launch.scale = args.scale * kLog2EFloat;

@@ -15,7 +15,8 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kEach = 8;  // channels of one thread
+constexpr int kEach = 8;        // channels of one thread
+constexpr int kMostBlocks = 8;  // of a cluster: what every Hopper card offers
 
 /// Few key-value heads leave few clusters: their blocks are larger.
 template <int kLanes>
@@ -38,6 +39,21 @@ __device__ __forceinline__ Raw<T> load_raw(const T* from) {
 template <class T>
 __device__ __forceinline__ void widen(const Raw<T>& raw, float (&to)[kEach]) {
   load8(reinterpret_cast<const T*>(&raw), to);
+}
+
+/// Elements of a block of f32, f16 or bf16 from `index` on.
+__device__ __forceinline__ void load_each(const void* block, DType dtype, std::int64_t index, float (&to)[kEach]) {
+  const auto load = [&](const auto* from) {
+#pragma unroll
+    for (int c = 0; c < kEach; ++c) to[c] = load_float(from[index + c]);
+  };
+  if (dtype == DType::f32) {
+    load(static_cast<const float*>(block));
+  } else if (dtype == DType::bf16) {
+    load(static_cast<const __nv_bfloat16*>(block));
+  } else {
+    load(static_cast<const __half*>(block));
+  }
 }
 
 /// Keys and values of the tokens that a team takes at a time.
@@ -93,21 +109,43 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     decode_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kTeams = kThreads<kLanes> / kTeam;
   constexpr int kTokens = kLanes > 1 || sizeof(T) == 4 ? 2 : 4;  // of a team at a time
-  let_next_prepare();
-  wait_for_previous();
+  constexpr int kStep = kTokens * kTeams;
   const CudaSequence& sequence = launch.sequence[blockIdx.z];
   const int group = launch.heads / launch.kv_heads;
   const int kv_head = blockIdx.y % launch.kv_heads;
   const int first_lane = blockIdx.y / launch.kv_heads * kLanes;
   const int lanes = min(sequence.rows * group - first_lane, kLanes);
-  if (lanes <= 0) return;  // the whole cluster
   const int member = threadIdx.x % kTeam, team = threadIdx.x / kTeam;
   const int channel = member * kEach;
   const bool active = channel < launch.head_dim;
+  // Threads beyond the last channel read the first ones, and weigh them with a query of zeros.
+  const std::int64_t key_offset = kv_head * sequence.key_head_stride + (active ? channel : 0);
+  const std::int64_t value_offset = kv_head * sequence.value_head_stride + (active ? channel : 0);
 
-  const int length = *sequence.length;
-  const int share = (length + gridDim.x - 1) / gridDim.x;
-  const int begin = min(static_cast<int>(blockIdx.x) * share, length), end = min(begin + share, length);
+  int length = 0, begin = 0, end = 0;
+  const auto take_share = [&] {
+    length = *sequence.length;
+    const int share = (length + gridDim.x - 1) / gridDim.x;
+    begin = min(static_cast<int>(blockIdx.x) * share, length);
+    end = min(begin + share, length);
+  };
+  Tokens<T, kTokens> next;
+  const auto load_first = [&] {
+    next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, begin + team, kTeams, end);
+  };
+  // All that lies before the newest token.
+  bool there = false;
+  if (launch.history_settled && lanes > 0) {
+    take_share();
+    there = begin < end && begin + kStep < length;
+    if (there) load_first();
+  }
+  let_next_prepare();
+  wait_for_previous();
+  if (lanes <= 0) return;  // the whole cluster
+  const int before = length;
+  take_share();
+  if (begin < end && !(there && length == before)) load_first();
 
   float query[kLanes][kEach], sums[kLanes][kEach] = {}, maximum[kLanes], total[kLanes];
   int seen[kLanes];
@@ -117,21 +155,14 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     const int row = lane / group, head = kv_head * group + lane % group;
     const std::int64_t from = (sequence.first_row + row) * launch.query_stride +
                               std::int64_t{head} * launch.head_dim + channel;
+    if (active) load_each(launch.query, launch.query_type, from, query[l]);
 #pragma unroll
-    for (int c = 0; c < kEach; ++c) {
-      query[l][c] = active ? load_any(launch.query, launch.query_type, from + c) * launch.scale : 0.0f;
-    }
+    for (int c = 0; c < kEach; ++c) query[l][c] = active ? query[l][c] * launch.scale : 0.0f;
     seen[l] = visible_keys(launch, sequence, length, row);
     maximum[l] = -INFINITY;
     total[l] = 0.0f;
   }
 
-  // Threads beyond the last channel read the first ones, and weigh them with a query of zeros.
-  const std::int64_t key_offset = kv_head * sequence.key_head_stride + (active ? channel : 0);
-  const std::int64_t value_offset = kv_head * sequence.value_head_stride + (active ? channel : 0);
-  constexpr int kStep = kTokens * kTeams;
-  Tokens<T, kTokens> next;
-  if (begin < end) next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, begin + team, kTeams, end);
   for (int first = begin; first < end; first += kStep) {
     const Tokens<T, kTokens> now = next;
     if (first + kStep < end) {
@@ -235,15 +266,28 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
   for (int i = blockIdx.x * kThreads<kLanes> + threadIdx.x; i < lanes * launch.head_dim;
        i += gridDim.x * kThreads<kLanes>) {
     const int l = i / launch.head_dim, c = i % launch.head_dim;
-    float highest = -INFINITY;
-    for (int b = 0; b < blocks; ++b) highest = fmaxf(highest, share_of(b, l)->maximum);
-    const float shift = highest == -INFINITY ? 0.0f : highest;
-    float sum = 0.0f, mass = 0.0f;
-    for (int b = 0; b < blocks; ++b) {
+    // All shares are under way before the first is used.
+    float maxima[kMostBlocks], totals[kMostBlocks], parts[kMostBlocks];
+#pragma unroll
+    for (int b = 0; b < kMostBlocks; ++b) {
+      if (b >= blocks) continue;
       const Share<kTeam>* from = share_of(b, l);
-      const float weight = exp2f(from->maximum - shift);
-      sum = fmaf(from->sums[c], weight, sum);
-      mass = fmaf(from->total, weight, mass);
+      maxima[b] = from->maximum;
+      totals[b] = from->total;
+      parts[b] = from->sums[c];
+    }
+    float highest = -INFINITY, sum = 0.0f, mass = 0.0f;
+#pragma unroll
+    for (int b = 0; b < kMostBlocks; ++b) {
+      if (b < blocks) highest = fmaxf(highest, maxima[b]);
+    }
+    const float shift = highest == -INFINITY ? 0.0f : highest;
+#pragma unroll
+    for (int b = 0; b < kMostBlocks; ++b) {
+      if (b >= blocks) continue;
+      const float weight = exp2f(maxima[b] - shift);
+      sum = fmaf(parts[b], weight, sum);
+      mass = fmaf(totals[b], weight, mass);
     }
     const int lane = first_lane + l, head = kv_head * group + lane % group;
     const std::int64_t row = sequence.first_row + lane / group;
@@ -258,10 +302,10 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
 #endif
 }
 
-/// Blocks a cluster: enough to occupy the card twice, at most eight (what every Hopper card offers).
+/// Blocks a cluster: enough to occupy the card twice.
 int cluster_size(std::int64_t clusters, int multiprocessors) {
   int size = 1;
-  while (size < 8 && clusters * size < 2 * std::int64_t{multiprocessors}) size *= 2;
+  while (size < kMostBlocks && clusters * size < 2 * std::int64_t{multiprocessors}) size *= 2;
   return size;
 }
 

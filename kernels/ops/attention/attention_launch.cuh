@@ -29,7 +29,7 @@ struct AttentionLaunch {
   float* lse;  // null when nobody asks
   std::int64_t query_stride, out_stride, lse_stride;
   DType query_type, out_type;
-  bool causal;
+  bool causal, history_settled;
   std::int32_t heads, kv_heads, head_dim;
   float scale;  // times log2(e)
   std::int32_t most_rows;
@@ -52,6 +52,10 @@ Error too_many_channels(std::int64_t channels);
 inline constexpr std::int32_t kTilePageShift = 6;
 bool tensor_attention_fits(std::int32_t head_dim);
 Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaStream_t stream);
+
+/// The same in code for Hopper; *launched is false where the device or head_dim is another.
+Status launch_hopper_attention(const AttentionLaunch& launch, DType type, int multiprocessors,
+                               cudaStream_t stream, bool* launched);
 
 /// Few lanes (row, head within a kv head) a sequence: the keys are split over the blocks of a cluster.
 /// page_shift of every sequence at least 0.

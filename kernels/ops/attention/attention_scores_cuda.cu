@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/attention/attention_checks.h"
 #include "kernels/ops/attention/attention_cuda.h"
@@ -73,6 +74,26 @@ __device__ __forceinline__ void store8(const float (&from)[8], float* to) {
   *reinterpret_cast<float4*>(to + 4) = make_float4(from[4], from[5], from[6], from[7]);
 }
 
+/// Pieces of eight channels from `from_piece(i)` to `to_piece(i)`, for i below `count`: a thread's loads
+/// are all under way before it stores the first.
+template <class T, class From, class To>
+__device__ __forceinline__ void copy_pieces(int count, From&& from_piece, To&& to_piece) {
+  constexpr int kAtOnce = 4;
+  for (int first = static_cast<int>(threadIdx.x); first < count; first += kAtOnce * kThreads) {
+    float values[kAtOnce][8];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * kThreads;
+      if (i < count) load8(static_cast<const T*>(from_piece(i)), values[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int i = first + k * kThreads;
+      if (i < count) store8(values[k], to_piece(i));
+    }
+  }
+}
+
 /// What lies beyond the last column is not used: the last one stands in for it.
 template <class T>
 __device__ void load_keys(const ScoreLaunch& launch, int kv_head, int first, float* to) {
@@ -80,13 +101,10 @@ __device__ void load_keys(const ScoreLaunch& launch, int kv_head, int first, flo
   const int last = launch.column_count - 1;
   if (launch.whole) {
     const int pieces = channels / 8;
-#pragma unroll 4
-    for (int i = threadIdx.x; i < kColumns * pieces; i += kThreads) {
-      const int j = i / pieces, piece = i - j * pieces;
-      float values[8];
-      load8(column_key<T>(launch, kv_head, min(first + j, last)) + 8 * piece, values);
-      store8(values, to + j * stride + 8 * piece);
-    }
+    copy_pieces<T>(
+        kColumns * pieces,
+        [&](int i) { return column_key<T>(launch, kv_head, min(first + i / pieces, last)) + 8 * (i % pieces); },
+        [&](int i) { return to + i / pieces * stride + 8 * (i % pieces); });
     return;
   }
   for (int j = threadIdx.x / 32; j < kColumns; j += kThreads / 32) {
@@ -97,24 +115,25 @@ __device__ void load_keys(const ScoreLaunch& launch, int kv_head, int first, flo
   }
 }
 
+template <class T>
+__device__ __forceinline__ void load_whole_rows(const ScoreLaunch& launch, std::int64_t start, int count, float* to) {
+  const int pieces = launch.head_dim / 8, stride = padded_channels(launch.head_dim);
+  const T* const query = reinterpret_cast<const T*>(launch.query) + start;
+  copy_pieces<T>(
+      count * pieces, [&](int i) { return query + i / pieces * launch.query_stride + 8 * (i % pieces); },
+      [&](int i) { return to + i / pieces * stride + 8 * (i % pieces); });
+}
+
 __device__ void load_rows(const ScoreLaunch& launch, int head, int first, float* to) {
   const int channels = launch.head_dim, stride = padded_channels(channels);
   const int count = min(kRows, launch.rows - first);
   const std::int64_t start = first * launch.query_stride + std::int64_t{head} * channels;
-  if (launch.whole && launch.query_type != DType::f32) {
-    const int pieces = channels / 8;
-    for (int i = threadIdx.x; i < count * pieces; i += kThreads) {
-      const int r = i / pieces, piece = i - r * pieces;
-      const std::int64_t at = start + r * launch.query_stride + 8 * piece;
-      float values[8];
-      if (launch.query_type == DType::bf16) {
-        load8(reinterpret_cast<const __nv_bfloat16*>(launch.query) + at, values);
-      } else {
-        load8(reinterpret_cast<const __half*>(launch.query) + at, values);
-      }
-      store8(values, to + r * stride + 8 * piece);
+  if (launch.whole) {
+    switch (launch.query_type) {
+      case DType::bf16: return load_whole_rows<__nv_bfloat16>(launch, start, count, to);
+      case DType::f16: return load_whole_rows<__half>(launch, start, count, to);
+      default: return load_whole_rows<float>(launch, start, count, to);
     }
-    return;
   }
   for (int r = threadIdx.x / 32; r < count; r += kThreads / 32) {
     const std::int64_t from = start + r * launch.query_stride;
@@ -133,6 +152,8 @@ __global__ void __launch_bounds__(kThreads) score_kernel(const __grid_constant__
   extern __shared__ float4 shared4[];
   float* const keys = reinterpret_cast<float*>(shared4);
   float* const query = keys + kColumns * stride;
+  let_next_prepare();
+  wait_for_previous();
   load_keys<T>(launch, kv_head, first_column, keys);
 
   std::int32_t column[kColumnsEach];
@@ -153,6 +174,16 @@ __global__ void __launch_bounds__(kThreads) score_kernel(const __grid_constant__
     __syncthreads();
     const int row = first_row + ty * kRowsEach;
     if (row >= launch.rows) continue;
+    float lse[kRowsEach], weight[kRowsEach];  // on their way while the products are made
+    std::int32_t seen[kRowsEach];
+#pragma unroll
+    for (int i = 0; i < kRowsEach; ++i) {
+      const int place = min(row + i, launch.rows - 1);
+      lse[i] = launch.lse[head * launch.lse_stride + place];
+      weight[i] =
+          launch.weights == nullptr ? 1.0f : launch.weights[head * launch.weights_stride + place];
+      seen[i] = index_at(launch.visible, place);
+    }
 
     float dot[kRowsEach][kColumnsEach] = {};
     for (int c = 0; c < channels; c += 4) {
@@ -171,15 +202,12 @@ __global__ void __launch_bounds__(kThreads) score_kernel(const __grid_constant__
 #pragma unroll
     for (int i = 0; i < kRowsEach; ++i) {
       if (row + i >= launch.rows) break;
-      const float lse = launch.lse[head * launch.lse_stride + row + i];
-      const float weight =
-          launch.weights == nullptr ? 1.0f : launch.weights[head * launch.weights_stride + row + i];
-      const std::int32_t seen = lse == -INFINITY || weight == 0.0f ? 0 : index_at(launch.visible, row + i);
+      if (lse[i] == -INFINITY || weight[i] == 0.0f) seen[i] = 0;
 #pragma unroll
       for (int j = 0; j < kColumnsEach; ++j) {
-        const float exponent = fmaf(dot[i][j], launch.scale, bias[j] - lse * kLog2EFloat);
+        const float exponent = fmaf(dot[i][j], launch.scale, bias[j] - lse[i] * kLog2EFloat);
         // 2^127 at most: what rounding leaves of an impossible logit stays finite.
-        const float p = column[j] < seen ? exp2f(fminf(exponent, 127.0f)) * weight : 0.0f;
+        const float p = column[j] < seen[i] ? exp2f(fminf(exponent, 127.0f)) * weight[i] : 0.0f;
         if (kReduceRows != Reduction::none) {
           reduced[j] = combine<kReduceRows>(reduced[j], p);
         } else if (first_column + tx + 16 * j < launch.column_count) {
@@ -217,6 +245,8 @@ struct AxisReduction {
 
 /// Reduces the first axis.
 __global__ void __launch_bounds__(kThreads) reduce_axis_kernel(const AxisReduction task) {
+  let_next_prepare();
+  wait_for_previous();
   const std::int64_t i = blockIdx.x * std::int64_t{kThreads} + threadIdx.x;
   if (i >= task.elements) return;
   float* const to = task.to + i / task.width * task.to_stride + i % task.width;
@@ -241,9 +271,7 @@ Status launch_kernel(const ScoreLaunch& launch, cudaStream_t stream) {
   const auto row_tiles = static_cast<unsigned>((launch.rows + kRows - 1) / kRows);
   const dim3 grid(static_cast<unsigned>((launch.column_count + kColumns - 1) / kColumns),
                   static_cast<unsigned>(launch.heads), kReduceRows == Reduction::none ? std::min(row_tiles, 65535u) : 1);
-  score_kernel<T, kReduceRows><<<grid, kThreads, bytes, stream>>>(launch);
-  FOVEA_LAUNCH_CHECK("attention scores");
-  return {};
+  return launch_early(stream, "attention scores", score_kernel<T, kReduceRows>, grid, kThreads, bytes, launch);
 }
 
 Status launch_scores(const ScoreLaunch& launch, DType kv_type, Reduction rows, cudaStream_t stream) {
@@ -260,9 +288,7 @@ Status launch_scores(const ScoreLaunch& launch, DType kv_type, Reduction rows, c
 
 Status launch_reduction(const AxisReduction& task, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>((task.elements + kThreads - 1) / kThreads);
-  reduce_axis_kernel<<<blocks, kThreads, 0, stream>>>(task);
-  FOVEA_LAUNCH_CHECK("reduction over heads");
-  return {};
+  return launch_early(stream, "reduction over heads", reduce_axis_kernel, blocks, kThreads, 0, task);
 }
 
 float factor_of(Reduction how, std::int64_t over) {

@@ -18,12 +18,25 @@ Status append_rows(Context&, const KvTable&, std::int32_t, std::span<std::byte* 
   return no_device();
 }
 
+Status append_rows(Context&, std::span<const KvRows>, ConstTensorView, ConstTensorView) {
+  return no_device();
+}
+
 Status turn_and_write_last_row(Context&, const KvTable&, TensorView, ConstTensorView,
                                ConstTensorView, ConstTensorView, float) {
   return no_device();
 }
 
+Status turn_and_write_last_rows(Context&, const KvTables&, TensorView, ConstTensorView,
+                                ConstTensorView, ConstTensorView, float) {
+  return no_device();
+}
+
 Status increase(Context&, TensorView, std::int32_t) {
+  return no_device();
+}
+
+Status increase(Context&, TensorView, ConstTensorView) {
   return no_device();
 }
 

@@ -74,17 +74,65 @@ __global__ __launch_bounds__(kThreads) void append_kernel(Source<From> keys, Sou
   if (threadIdx.x == 0) *table.length = length + tokens;
 }
 
-/// A thread has one pack of a head's first half and the one of its second with which it turns.
+constexpr int kSequencesAtOnce = 32;
+constexpr std::size_t kPagesTogether = 640;
+
+/// Several sequences' part of one launch: parameters of the kernel, as page addresses are above.
+struct Together {
+  struct Sequence {
+    KvTable table;
+    std::int32_t length, first_row, rows, first_page, pages;
+  };
+  Sequence sequences[kSequencesAtOnce];
+  std::int32_t count;
+  std::byte* keys[kPagesTogether];
+  std::byte* values[kPagesTogether];
+};
+
 template <int kCount, class From, class To>
-__global__ __launch_bounds__(kThreads) void turned_row_kernel(From* query, const From* key,
-                                                              const From* value, KvTable table,
-                                                              const std::int32_t* position,
+__global__ __launch_bounds__(kThreads) void append_together_kernel(
+    Source<From> keys, Source<From> values, const __grid_constant__ Together together,
+    int head_dim, int width) {
+  let_next_prepare();
+  wait_for_previous();
+  const int row = static_cast<int>(blockIdx.x);
+  int s = 0;
+  while (s + 1 < together.count && row >= together.sequences[s + 1].first_row) ++s;
+  const Together::Sequence& own = together.sequences[s];
+  const int page_tokens = own.table.page_tokens;
+  const int token = own.length + row - own.first_row;
+  const int first_page = own.length / page_tokens;
+  const int page = token / page_tokens, slot = token - page * page_tokens;
+  const int place = own.first_page + page - first_page;
+  const Source<From>& source = blockIdx.y == 0 ? keys : values;
+  std::byte* const target = blockIdx.y == 0 ? together.keys[place] : together.values[place];
+  write_row<kCount>(source.data + row * source.stride, reinterpret_cast<To*>(target), slot,
+                    page_tokens, head_dim, width, static_cast<int>(threadIdx.x), kThreads);
+  if (row != own.first_row || blockIdx.y != 0) return;
+  for (int i = static_cast<int>(threadIdx.x); i < own.pages; i += kThreads) {
+    own.table.key_pages[first_page + i] = together.keys[own.first_page + i];
+    own.table.value_pages[first_page + i] = together.values[own.first_page + i];
+  }
+  if (threadIdx.x == 0) *own.table.length = own.length + own.rows;
+}
+
+/// Row y of the grid. A thread has one pack of a head's first half and the one of its second with
+/// which it turns.
+template <int kCount, class From, class To>
+__global__ __launch_bounds__(kThreads) void turned_row_kernel(Source<From> queries,
+                                                              Source<From> keys,
+                                                              Source<From> values, KvTables tables,
+                                                              const std::int32_t* positions,
                                                               int heads, int kv_heads, int half,
                                                               double log2_ratio) {
   __shared__ Rotation rotation;
   let_next_prepare();
+  const std::int64_t row = blockIdx.y;
+  From* const query = const_cast<From*>(queries.data) + row * queries.stride;
+  const From* const key = keys.data + row * keys.stride;
+  const From* const value = values.data + row * values.stride;
+  fill_rotation(rotation, positions[row], half, log2_ratio);
   wait_for_previous();
-  fill_rotation(rotation, *position, half, log2_ratio);
   const int packs = half / kCount;
   const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   const int head = i / packs, channel = (i - head * packs) * kCount;
@@ -102,9 +150,12 @@ __global__ __launch_bounds__(kThreads) void turned_row_kernel(From* query, const
     *reinterpret_cast<Pack<From, kCount>*>(to + half) = second;
     return;
   }
-  const int token = *table.length - 1;
+  const KvTable& table = tables.first;
+  const int token = table.length[row * tables.length_stride] - 1;
+  if (token < 0) return;
   const int page = token / table.page_tokens, slot = token % table.page_tokens;
-  const std::byte* target = (of_key ? table.key_pages : table.value_pages)[page];
+  const std::byte* target =
+      (of_key ? table.key_pages : table.value_pages)[row * tables.page_stride + page];
   To* const to = reinterpret_cast<To*>(const_cast<std::byte*>(target)) +
                  (static_cast<std::int64_t>(kv_head) * table.page_tokens + slot) * 2 * half +
                  channel;
@@ -116,6 +167,12 @@ __global__ __launch_bounds__(kThreads) void turned_row_kernel(From* query, const
   }
   *reinterpret_cast<Pack<To, kCount>*>(to) = low;
   *reinterpret_cast<Pack<To, kCount>*>(to + half) = high;
+}
+
+__global__ void increase_columns_kernel(std::int32_t* numbers, std::int64_t stride, int width,
+                                        const std::int32_t* by) {
+  const int i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i < width) numbers[blockIdx.y * stride + i] += by[i];
 }
 
 __global__ void increase_kernel(std::int32_t* numbers, int count, std::int32_t by) {
@@ -186,24 +243,85 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
   return {};
 }
 
+Status append_rows(Context& context, std::span<const KvRows> sequences, ConstTensorView keys,
+                   ConstTensorView values) {
+  FOVEA_CHECK(check_rows(context, keys, values));
+  const auto head_dim = static_cast<int>(keys.shape[2]);
+  const auto width = static_cast<int>(keys.inner_elements());
+  std::int64_t done = 0;
+  for (std::size_t s = 0; s < sequences.size();) {
+    if (sequences[s].key_pages.size() > kPagesTogether) {
+      const KvRows& one = sequences[s++];
+      FOVEA_CHECK(append_rows(context, one.table, one.length, one.key_pages, one.value_pages,
+                              keys.slice(done, one.rows), values.slice(done, one.rows)));
+      done += one.rows;
+      continue;
+    }
+    Together together{};
+    std::int64_t rows = 0;
+    std::size_t pages = 0;
+    for (; s < sequences.size() && together.count < kSequencesAtOnce; ++s) {
+      const KvRows& one = sequences[s];
+      if (pages + one.key_pages.size() > kPagesTogether) break;
+      if (one.rows == 0) continue;
+      together.sequences[together.count++] = {one.table,
+                                              one.length,
+                                              static_cast<std::int32_t>(rows),
+                                              static_cast<std::int32_t>(one.rows),
+                                              static_cast<std::int32_t>(pages),
+                                              static_cast<std::int32_t>(one.key_pages.size())};
+      std::copy(one.key_pages.begin(), one.key_pages.end(), together.keys + pages);
+      std::copy(one.value_pages.begin(), one.value_pages.end(), together.values + pages);
+      rows += one.rows;
+      pages += one.key_pages.size();
+    }
+    if (rows == 0) continue;
+    const ConstTensorView key_part = keys.slice(done, rows), value_part = values.slice(done, rows);
+    FOVEA_CHECK(with_types(keys.dtype, together.sequences[0].table.dtype,
+                           [&](auto from_type, auto to_type) -> Status {
+      using From = typename decltype(from_type)::type;
+      using To = typename decltype(to_type)::type;
+      constexpr int kCount = kPack<From, To>;
+      const bool packed = takes_packs(key_part, kCount) && takes_packs(value_part, kCount);
+      return launch_early(
+          context, "append_rows",
+          packed ? append_together_kernel<kCount, From, To> : append_together_kernel<1, From, To>,
+          dim3(static_cast<unsigned>(rows), 2), kThreads, 0,
+          Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
+          Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride},
+          together, head_dim, width);
+    }));
+    done += rows;
+  }
+  return {};
+}
+
 Status turn_and_write_last_row(Context& context, const KvTable& table, TensorView query,
                                ConstTensorView key, ConstTensorView value, ConstTensorView position,
                                float theta) {
+  return turn_and_write_last_rows(context, {table, 0, 0}, query, key, value, position, theta);
+}
+
+Status turn_and_write_last_rows(Context& context, const KvTables& tables, TensorView query,
+                                ConstTensorView key, ConstTensorView value,
+                                ConstTensorView positions, float theta) {
   FOVEA_CHECK(check_rows(context, key, value));
   FOVEA_CHECK(check_activation_shape(context, "rope x", query, query.shape));
   const std::int64_t head_dim = key.shape[2];
   if (query.shape.rank() != 3 || query.shape[2] != head_dim || query.dtype != key.dtype ||
-      query.rows() != 1 || key.rows() != 1 || head_dim % 2 != 0 || head_dim > 2 * kMostHalf) {
-    return make_error(
-               ErrorCode::usage,
-               "expected one row of query, key and value of one type, an even head_dim up to " +
-                   std::to_string(2 * kMostHalf))
+      query.rows() != key.rows() || positions.shape != Shape{key.rows()} || head_dim % 2 != 0 ||
+      head_dim > 2 * kMostHalf) {
+    return make_error(ErrorCode::usage,
+                      "expected as many rows of query, key and value, of one type, and positions, "
+                      "and an even head_dim up to " +
+                          std::to_string(2 * kMostHalf))
         .in_field("kv keys");
   }
   const auto heads = static_cast<int>(query.shape[1]), kv_heads = static_cast<int>(key.shape[1]);
   const auto half = static_cast<int>(head_dim / 2);
   const double log2_ratio = -std::log2(static_cast<double>(theta)) / half;
-  return with_types(key.dtype, table.dtype, [&](auto from_type, auto to_type) -> Status {
+  if (key.rows() == 0) return {};
+  return with_types(key.dtype, tables.first.dtype, [&](auto from_type, auto to_type) -> Status {
     using From = typename decltype(from_type)::type;
     using To = typename decltype(to_type)::type;
     constexpr int kCount = kPack<From, To>, kShare = 64;
@@ -213,9 +331,12 @@ Status turn_and_write_last_row(Context& context, const KvTable& table, TensorVie
     return launch_early(
         context, "turn_and_write_last_row",
         packed ? turned_row_kernel<kCount, From, To> : turned_row_kernel<1, From, To>,
-        (threads + kShare - 1) / kShare, kShare, 0, reinterpret_cast<From*>(query.data),
-        reinterpret_cast<const From*>(key.data), reinterpret_cast<const From*>(value.data), table,
-        position.as<std::int32_t>(), heads, kv_heads, half, log2_ratio);
+        dim3(static_cast<unsigned>((threads + kShare - 1) / kShare),
+             static_cast<unsigned>(key.rows())),
+        kShare, 0, Source<From>{reinterpret_cast<const From*>(query.data), query.row_stride},
+        Source<From>{reinterpret_cast<const From*>(key.data), key.row_stride},
+        Source<From>{reinterpret_cast<const From*>(value.data), value.row_stride}, tables,
+        positions.as<std::int32_t>(), heads, kv_heads, half, log2_ratio);
   });
 }
 
@@ -224,6 +345,21 @@ Status increase(Context& context, TensorView numbers, std::int32_t by) {
   if (count == 0) return {};
   increase_kernel<<<(count + 127) / 128, 128, 0, stream_of(context)>>>(numbers.as<std::int32_t>(),
                                                                        count, by);
+  FOVEA_LAUNCH_CHECK("increase");
+  return {};
+}
+
+Status increase(Context& context, TensorView numbers, ConstTensorView by) {
+  const auto width = static_cast<int>(by.shape.elements());
+  if (numbers.shape != Shape{numbers.rows(), width} || by.device != context.device) {
+    return make_error(ErrorCode::usage, "expected a number for each column, on the device")
+        .in_field("increase by");
+  }
+  if (numbers.shape.elements() == 0) return {};
+  increase_columns_kernel<<<dim3(static_cast<unsigned>((width + 127) / 128),
+                                 static_cast<unsigned>(numbers.rows())),
+                            128, 0, stream_of(context)>>>(
+      numbers.as<std::int32_t>(), numbers.row_stride, width, by.as<std::int32_t>());
   FOVEA_LAUNCH_CHECK("increase");
   return {};
 }

@@ -1,139 +1,136 @@
 #include "kernels/ops/linear/cublaslt.h"
 
-#include <cublasLt.h>
-
-#include <map>
-#include <mutex>
-#include <tuple>
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "kernels/cuda/runtime.h"
+#include "kernels/ops/linear/cublaslt_library.h"
 
 namespace fovea {
 namespace {
 
-constexpr std::size_t kWorkspaceBytes = std::size_t{32} << 20;
-
-Error cublas_error(cublasStatus_t status, const char* what) {
-  ErrorCode code = ErrorCode::device;
-  if (status == CUBLAS_STATUS_ALLOC_FAILED) code = ErrorCode::out_of_memory;
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED) code = ErrorCode::unsupported;
-  return make_error(code, std::string(what) + ": " + cublasLtGetStatusString(status))
-      .with_remedy("Try again; if it stays so, use --device cpu");
+Result<bool> recording(const Context& context) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  FOVEA_CUDA_CHECK(cudaStreamIsCapturing(stream_of(context), &status));
+  return status != cudaStreamCaptureStatusNone;
 }
 
-#define FOVEA_CUBLAS_CHECK(call)                                                             \
-  do {                                                                                       \
-    if (const cublasStatus_t fovea_status = (call); fovea_status != CUBLAS_STATUS_SUCCESS) { \
-      return cublas_error(fovea_status, #call);                                              \
-    }                                                                                        \
-  } while (false)
-
-cudaDataType_t data_type(DType dtype) {
-  switch (dtype) {
-    case DType::f16:
-      return CUDA_R_16F;
-    case DType::bf16:
-      return CUDA_R_16BF;
-    default:
-      return CUDA_R_32F;
-  }
+AlgorithmWords words_of(const cublasLtMatmulAlgo_t& algorithm) {
+  AlgorithmWords words;
+  static_assert(sizeof(algorithm.data) == sizeof(words));
+  std::copy(std::begin(algorithm.data), std::end(algorithm.data), words.begin());
+  return words;
 }
 
-/// What the choice of an algorithm depends on.
-struct Case {
-  std::int64_t rows, inputs, outputs, x_stride, y_stride;
-  DType x, y;
-  bool accumulate, bias;
-  std::uint32_t weight_alignment, x_alignment, y_alignment;  // of the addresses, at most 256
-
-  auto tied() const {
-    return std::tie(rows, inputs, outputs, x_stride, y_stride, x, y, accumulate, bias,
-                    weight_alignment, x_alignment, y_alignment);
-  }
-  bool operator<(const Case& other) const { return tied() < other.tied(); }
+/// A product's place in memory, for those that are timed.
+struct Operands {
+  ConstTensorView weight, x;
+  const void* bias;
 };
 
-/// One per device, for the life of the process.
-struct Library {
-  std::mutex mutex;
-  cublasLtHandle_t handle = nullptr;
-  std::map<Case, cublasLtMatmulAlgo_t> algorithms;
-};
-
-Library& library_of(int device) {
-  static std::mutex mutex;
-  static auto& libraries = *new std::map<int, Library>();
-  const std::lock_guard lock(mutex);
-  return libraries[device];
-}
-
-struct Description {
-  cublasLtMatmulDescOpaque_t product;
-  cublasLtMatrixLayoutOpaque_t weight, x, y;
-};
-
-/// In cuBLAS's column-major eyes: y^T [outputs, rows] = W [outputs, inputs] x^T [inputs, rows].
-Status describe(const Case& key, const void* bias, Description& made) {
-  const cudaDataType_t in = data_type(key.x), out = data_type(key.y);
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulDescInit(&made.product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-  const cublasOperation_t transposed = CUBLAS_OP_T;
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(&made.product, CUBLASLT_MATMUL_DESC_TRANSA,
-                                                    &transposed, sizeof(transposed)));
-  if (key.bias) {
-    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
-    FOVEA_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(&made.product, CUBLASLT_MATMUL_DESC_EPILOGUE,
-                                                      &epilogue, sizeof(epilogue)));
-    FOVEA_CUBLAS_CHECK(cublasLtMatmulDescSetAttribute(
-        &made.product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out, sizeof(out)));
-    FOVEA_CUBLAS_CHECK(
-        cublasLtMatmulDescSetAttribute(&made.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                       static_cast<const void*>(&bias), sizeof(bias)));
+/// What all products of a bucket share: the row counts up to bucket.rows, and addresses at least as
+/// aligned as any of its algorithms asks for.
+ProductKey bucket_of(ProductKey key) {
+  constexpr std::uint32_t kEnough = 16;
+  key.rows = bucket_end(key.rows);
+  for (std::uint32_t* alignment : {&key.weight_alignment, &key.x_alignment, &key.y_alignment}) {
+    *alignment = std::min(*alignment, kEnough);
   }
-  const auto inputs = static_cast<std::uint64_t>(key.inputs);
-  const auto outputs = static_cast<std::uint64_t>(key.outputs);
-  const auto rows = static_cast<std::uint64_t>(key.rows);
-  FOVEA_CUBLAS_CHECK(cublasLtMatrixLayoutInit(&made.weight, in, inputs, outputs, key.inputs));
-  FOVEA_CUBLAS_CHECK(cublasLtMatrixLayoutInit(&made.x, in, inputs, rows, key.x_stride));
-  FOVEA_CUBLAS_CHECK(cublasLtMatrixLayoutInit(&made.y, out, outputs, rows, key.y_stride));
-  return {};
+  return key;
 }
 
-Result<cublasLtMatmulAlgo_t> find_algorithm(Library& library, const Case& key,
-                                            Description& described) {
-  if (const auto known = library.algorithms.find(key); known != library.algorithms.end()) {
+/// The algorithm that the table has for a bucket, as the library proposes it. Errors: bad_input
+/// where it does not.
+Result<cublasLtMatmulAlgo_t> kept_algorithm(const CublasLibrary& library, const ProductKey& bucket,
+                                            const AlgorithmWords& words,
+                                            const std::vector<cublasLtMatmulAlgo_t>& candidates) {
+  // What a file says goes to the library only where the library has proposed the same.
+  for (const cublasLtMatmulAlgo_t& candidate : candidates) {
+    if (words_of(candidate) == words) return candidate;
+  }
+  return make_error(ErrorCode::bad_input, "the algorithm kept for a product of " +
+                                              bucket.to_string() +
+                                              " is none that cuBLASLt offers for it")
+      .in_file(library.path)
+      .in_field("algorithm")
+      .with_remedy("Remove the file, or run with --autotune, which replaces it");
+}
+
+/// Times a product of `rows` rows and brings the table up to date.
+Status tune(Context& context, CublasLibrary& library, const ProductKey& bucket, std::int64_t rows,
+            const Operands& operands, const std::vector<cublasLtMatmulAlgo_t>& candidates) {
+  const auto known = library.table.products.find(bucket);
+  if (!library.tuned.contains(bucket)) {
+    FOVEA_TRY(const auto found, tune_product(context, library.handle, bucket, rows, operands.weight,
+                                             operands.x, candidates));
+    library.tuned.insert(bucket);
+    const bool room = library.table.products.size() < AlgorithmTable::kMaxProducts;
+    if (known == library.table.products.end() && !room) return {};
+    KeptAlgorithm& kept = library.table.products[bucket];
+    kept = {std::nullopt, rows, rows};
+    if (found) kept = {words_of(found->algorithm), found->least, found->most};
+  } else {
+    if (known == library.table.products.end()) return {};
+    KeptAlgorithm& kept = known->second;
+    if (!kept.words || (rows >= kept.least && rows <= kept.most)) return {};
+    ProductKey key = bucket;
+    key.rows = rows;
+    FOVEA_TRY(const auto algorithm, kept_algorithm(library, bucket, *kept.words, candidates));
+    FOVEA_TRY(const bool holds,
+              beats_library(context, library.handle, key, operands.weight, operands.x, algorithm));
+    if (!holds) return {};
+    kept.least = std::min(kept.least, rows);
+    kept.most = std::max(kept.most, rows);
+  }
+  return write_algorithm_table(library.path, library.table);
+}
+
+/// What the table has for a product, after timing it where that is asked for; nothing: the library
+/// may choose.
+Result<std::optional<cublasLtMatmulAlgo_t>> tabled_algorithm(Context& context,
+                                                             CublasLibrary& library,
+                                                             const ProductKey& key,
+                                                             const CublasProduct& described,
+                                                             const Operands& operands, bool timed) {
+  const ProductKey bucket = bucket_of(key);
+  const std::optional<cublasLtMatmulAlgo_t> own;
+  if (!timed && (library.autotune || !library.table.products.contains(bucket))) return own;
+  CublasProduct whole;
+  FOVEA_CHECK(describe_product(bucket, operands.bias, whole));
+  const auto candidates = algorithm_candidates(library.handle, bucket, whole, kCublasCandidates);
+  if (!candidates && candidates.error().code == ErrorCode::unsupported) return own;
+  if (!candidates) return candidates.error();
+  if (timed) {
+    const Status tuned = tune(context, library, bucket, key.rows, operands, *candidates);
+    if (!tuned && tuned.error().code != ErrorCode::unsupported) return tuned.error();
+  }
+  const auto known = library.table.products.find(bucket);
+  if (known == library.table.products.end()) return own;
+  const KeptAlgorithm& kept = known->second;
+  if (!kept.words || key.rows < kept.least || key.rows > kept.most) return own;
+  FOVEA_TRY(const auto algorithm, kept_algorithm(library, bucket, *kept.words, *candidates));
+  if (!algorithm_fits(library.handle, described, algorithm)) return own;
+  return std::optional(algorithm);
+}
+
+Result<cublasLtMatmulAlgo_t> find_algorithm(Context& context, CublasLibrary& library,
+                                            const ProductKey& key, const CublasProduct& described,
+                                            const Operands& operands) {
+  if (const auto known = library.resolved.find(key); known != library.resolved.end()) {
     return known->second;
   }
-  cublasLtMatmulPreferenceOpaque_t preference;
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceInit(&preference));
-  FOVEA_CUBLAS_CHECK(
-      cublasLtMatmulPreferenceSetAttribute(&preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-                                           &kWorkspaceBytes, sizeof(kWorkspaceBytes)));
-  for (const auto& [attribute, alignment] :
-       {std::pair{CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.weight_alignment},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.x_alignment},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.y_alignment},
-        {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.y_alignment}}) {
-    FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(&preference, attribute, &alignment,
-                                                            sizeof(alignment)));
+  FOVEA_TRY(const bool recorded, recording(context));
+  const bool timed = library.autotune && !recorded;
+  FOVEA_TRY(std::optional<cublasLtMatmulAlgo_t> chosen,
+            tabled_algorithm(context, library, key, described, operands, timed));
+  if (!chosen) {
+    FOVEA_TRY(const auto own, algorithm_candidates(library.handle, key, described, 1));
+    chosen = own.front();
   }
-  // Sums whose parts are made apart are added in float32, not in the type of the result.
-  constexpr std::uint32_t kReductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(
-      &preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &kReductions, sizeof(kReductions)));
-  cublasLtMatmulHeuristicResult_t found{};
-  int count = 0;
-  FOVEA_CUBLAS_CHECK(cublasLtMatmulAlgoGetHeuristic(library.handle, &described.product,
-                                                    &described.weight, &described.x, &described.y,
-                                                    &described.y, &preference, 1, &found, &count));
-  if (count < 1) {
-    return make_error(ErrorCode::unsupported,
-                      "cuBLASLt has no product of " + std::to_string(key.rows) +
-                          " rows for a weight [" + std::to_string(key.outputs) + ", " +
-                          std::to_string(key.inputs) + "] in " + dtype_name(key.x));
-  }
-  library.algorithms.emplace(key, found.algo);
-  return found.algo;
+  // While work is recorded nothing can be timed: the next product of the kind shall be.
+  if (!library.autotune || timed) library.resolved.emplace(key, *chosen);
+  return *chosen;
 }
 
 }  // namespace
@@ -147,27 +144,37 @@ Status cublaslt_product(Context& context, ConstTensorView weight, ConstTensorVie
     const auto address = reinterpret_cast<std::uintptr_t>(view.data) | 256u;
     return static_cast<std::uint32_t>(address & (~address + 1));
   };
-  const Case key{x.rows(),      weight.shape[1],   weight.shape[0], stride(x),
-                 stride(y),     x.dtype,           y.dtype,         accumulate,
-                 !bias.empty(), alignment(weight), alignment(x),    alignment(y)};
-  Description described;
-  FOVEA_CHECK(describe(key, bias.data, described));
-  Library& library = library_of(context.device.index);
+  const ProductKey key{.rows = x.rows(),
+                       .inputs = weight.shape[1],
+                       .outputs = weight.shape[0],
+                       .x_stride = stride(x),
+                       .y_stride = stride(y),
+                       .x = x.dtype,
+                       .y = y.dtype,
+                       .accumulate = accumulate,
+                       .bias = !bias.empty(),
+                       .weight_alignment = alignment(weight),
+                       .x_alignment = alignment(x),
+                       .y_alignment = alignment(y)};
+  CublasProduct described;
+  FOVEA_CHECK(describe_product(key, bias.data, described));
+  CublasLibrary& library = cublas_library(context.device.index);
   cublasLtMatmulAlgo_t algorithm;
   {
     const std::lock_guard lock(library.mutex);
     if (library.handle == nullptr) FOVEA_CUBLAS_CHECK(cublasLtCreate(&library.handle));
-    FOVEA_TRY(algorithm, find_algorithm(library, key, described));
+    FOVEA_TRY(algorithm, find_algorithm(context, library, key, described, {weight, x, bias.data}));
   }
   Workspace::Scope scope(context.workspace);
-  FOVEA_TRY(const TensorView scratch,
-            context.workspace.take({static_cast<std::int64_t>(kWorkspaceBytes) + 256}, DType::u8));
+  FOVEA_TRY(
+      const TensorView scratch,
+      context.workspace.take({static_cast<std::int64_t>(kCublasWorkspaceBytes) + 256}, DType::u8));
   const auto address = (reinterpret_cast<std::uintptr_t>(scratch.data) + 255) / 256 * 256;
   const float one = 1.0f, beta = accumulate ? 1.0f : 0.0f;
   FOVEA_CUBLAS_CHECK(cublasLtMatmul(
       library.handle, &described.product, &one, weight.data, &described.weight, x.data,
       &described.x, &beta, y.data, &described.y, y.data, &described.y, &algorithm,
-      reinterpret_cast<void*>(address), kWorkspaceBytes, stream_of(context)));
+      reinterpret_cast<void*>(address), kCublasWorkspaceBytes, stream_of(context)));
   return {};
 }
 

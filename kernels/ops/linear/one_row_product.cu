@@ -12,7 +12,7 @@
 namespace fovea {
 namespace {
 
-constexpr int kWarps = 8;
+constexpr int kWarps = 8, kLoads = 8;
 constexpr std::int64_t kMostRowBytes = 48 * 1024;
 
 /// Weights are read once in a step: they need not displace what is read again.
@@ -35,28 +35,22 @@ __device__ __forceinline__ float dot(const uint4& a, const uint4& b, float sum) 
   return sum;
 }
 
-/// A warp makes kRows outputs at once, which share the reads of x, with kLoads loads of 16 bytes in
-/// flight for each.
-template <int kRows, int kLoads, class W, class Y>
-__global__ __launch_bounds__(kWarps * 32) void one_row_kernel(const uint4* weight, const uint4* x,
-                                                              const float* bias, Y* y, int chunks,
-                                                              int outputs, bool accumulate) {
+/// A warp makes one output, with kLoads loads of 16 bytes in flight. Four blocks a multiprocessor
+/// leave enough of the next kernel's ready when a block ends.
+template <class W, class Y>
+__global__ __launch_bounds__(kWarps * 32, 4) void one_row_kernel(const uint4* weight,
+                                                                 const uint4* x, const float* bias,
+                                                                 Y* y, int chunks, int outputs,
+                                                                 bool accumulate) {
   extern __shared__ uint4 row[];
   const int lane = threadIdx.x % 32;
-  const int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kRows;
-  const uint4* from[kRows];
-#pragma unroll
-  for (int r = 0; r < kRows; ++r) {
-    from[r] = weight + static_cast<std::int64_t>(min(first + r, outputs - 1)) * chunks;
-  }
+  const int output = static_cast<int>(blockIdx.x) * kWarps + static_cast<int>(threadIdx.x) / 32;
+  const uint4* const from = weight + static_cast<std::int64_t>(min(output, outputs - 1)) * chunks;
   // The first weights are on their way before the row that they multiply is there.
-  uint4 loaded[kRows][kLoads];
+  uint4 loaded[kLoads];
   const auto load_part = [&](int start) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-#pragma unroll
-      for (int l = 0; l < kLoads; ++l) loaded[r][l] = load_once(from[r] + start + l * 32);
-    }
+    for (int l = 0; l < kLoads; ++l) loaded[l] = load_once(from + start + l * 32);
   };
   int i = lane;
   const auto whole = [&] { return i + (kLoads - 1) * 32 < chunks; };
@@ -65,33 +59,33 @@ __global__ __launch_bounds__(kWarps * 32) void one_row_kernel(const uint4* weigh
   wait_for_previous();
   for (int c = threadIdx.x; c < chunks; c += kWarps * 32) row[c] = x[c];
   __syncthreads();
-  if (first >= outputs) return;
-  float sums[kRows] = {};
+  if (output >= outputs) return;
+  float sum = 0.0f;
   while (whole()) {
 #pragma unroll
-    for (int l = 0; l < kLoads; ++l) {
-      const uint4 part = row[i + l * 32];
-#pragma unroll
-      for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(loaded[r][l], part, sums[r]);
-    }
+    for (int l = 0; l < kLoads; ++l) sum = dot<W>(loaded[l], row[i + l * 32], sum);
     i += kLoads * 32;
     if (whole()) load_part(i);
   }
-  for (; i < chunks; i += 32) {
-    const uint4 part = row[i];
+  // What is left, fewer than kLoads pieces a lane, is on its way together too.
+  constexpr int kFew = 4;
+  for (; i < chunks; i += kFew * 32) {
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) sums[r] = dot<W>(load_once(from[r] + i), part, sums[r]);
-  }
+    for (int l = 0; l < kFew; ++l) {
+      if (i + l * 32 < chunks) loaded[l] = load_once(from + i + l * 32);
+    }
 #pragma unroll
-  for (int r = 0; r < kRows; ++r) sums[r] = sum_of_warp(sums[r]);
-  if (lane < kRows && first + lane < outputs) {
-    const int output = first + lane;
-    float sum = lane == 0 ? sums[0] : sums[kRows - 1];
-    if (bias != nullptr) sum += bias[output];
-    if (accumulate) sum += load_float(y[output]);
-    y[output] = store_float<Y>(sum);
+    for (int l = 0; l < kFew; ++l) {
+      if (i + l * 32 < chunks) sum = dot<W>(loaded[l], row[i + l * 32], sum);
+    }
   }
+  sum = sum_of_warp(sum);
+  if (lane > 0) return;
+  if (bias != nullptr) sum += bias[output];
+  if (accumulate) sum += load_float(y[output]);
+  y[output] = store_float<Y>(sum);
 }
+
 }  // namespace
 
 Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTensorView x,
@@ -102,18 +96,14 @@ Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTens
   if (!aligned || row_bytes > kMostRowBytes || weight.shape[0] > (1 << 30)) return false;
   const auto outputs = static_cast<int>(weight.shape[0]);
   const auto chunks = static_cast<int>(row_bytes / 16);
-  // Two outputs a warp halve the reads of x, but few outputs then leave half of the card idle.
-  const bool few = outputs < 8192;
-  const int per_block = few ? kWarps : 2 * kWarps;
-  const int blocks = (outputs + per_block - 1) / per_block;
+  const int blocks = (outputs + kWarps - 1) / kWarps;
   FOVEA_CHECK(with_float_type(weight.dtype, [&](auto weight_type) {
     return with_float_type(y.dtype, [&](auto y_type) -> Status {
       using W = typename decltype(weight_type)::type;
       using Y = typename decltype(y_type)::type;
-      return launch_early(
-          context, "one_row_product", few ? one_row_kernel<1, 8, W, Y> : one_row_kernel<2, 4, W, Y>,
-          blocks, kWarps * 32, static_cast<std::size_t>(row_bytes), weight.as<uint4>(),
-          x.as<uint4>(), bias, reinterpret_cast<Y*>(y.data), chunks, outputs, accumulate);
+      return launch_early(context, "one_row_product", one_row_kernel<W, Y>, blocks, kWarps * 32,
+                          static_cast<std::size_t>(row_bytes), weight.as<uint4>(), x.as<uint4>(),
+                          bias, reinterpret_cast<Y*>(y.data), chunks, outputs, accumulate);
     });
   }));
   return true;

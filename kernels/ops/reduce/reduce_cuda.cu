@@ -1,5 +1,6 @@
 #include "kernels/ops/reduce/reduce_cuda.h"
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/vector.cuh"
 
@@ -11,6 +12,8 @@ constexpr int kWarps = 8, kThreads = 32 * kWarps;
 /// A block has 32 tokens of one head: their columns by lanes, then their rows by warps.
 __global__ void __launch_bounds__(kThreads)
     affinity_kernel(const float* tile, std::int64_t head_stride, int n, float* out, std::int64_t out_stride) {
+  let_next_prepare();
+  wait_for_previous();
   const float* const p = tile + blockIdx.y * head_stride;
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, first = blockIdx.x * 32;
   __shared__ float columns[kWarps][32];
@@ -62,6 +65,8 @@ __device__ __forceinline__ int count_before(bool flag, int* warp_counts, int* al
 /// the first ones that equal it.
 __global__ void __launch_bounds__(kSelectThreads)
     top_k_kernel(const float* scores, int n, int k, std::int32_t* indices) {
+  let_next_prepare();
+  wait_for_previous();
   __shared__ int histogram[256];
   __shared__ int warp_counts[kSelectThreads / 32];
   __shared__ std::uint32_t shared_prefix;
@@ -146,19 +151,15 @@ Status affinity_sums_cuda(Context& context, ConstTensorView tile, TensorView out
   const std::int64_t n = tile.shape[1];
   if (out.shape.elements() == 0) return {};
   const dim3 grid(blocks_for(n, 32), static_cast<unsigned>(tile.shape[0]));
-  affinity_kernel<<<grid, kThreads, 0, stream_of(context)>>>(tile.as<float>(), tile.row_stride,
-                                                             static_cast<int>(n), out.as<float>(), out.row_stride);
-  FOVEA_LAUNCH_CHECK("affinity sums");
-  return {};
+  return launch_early(context, "affinity sums", affinity_kernel, grid, kThreads, 0, tile.as<float>(),
+                      tile.row_stride, static_cast<int>(n), out.as<float>(), out.row_stride);
 }
 
 Status top_k_indices_cuda(Context& context, ConstTensorView scores, TensorView indices) {
   if (indices.shape[0] == 0) return {};
-  top_k_kernel<<<1, kSelectThreads, 0, stream_of(context)>>>(
-      scores.as<float>(), static_cast<int>(scores.shape[0]), static_cast<int>(indices.shape[0]),
-      indices.as<std::int32_t>());
-  FOVEA_LAUNCH_CHECK("top k");
-  return {};
+  return launch_early(context, "top k", top_k_kernel, 1, kSelectThreads, 0, scores.as<float>(),
+                      static_cast<int>(scores.shape[0]), static_cast<int>(indices.shape[0]),
+                      indices.as<std::int32_t>());
 }
 
 Status channel_norms_cuda(Context& context, ConstTensorView x, TensorView norms) {

@@ -22,8 +22,12 @@ Status scatter_rows(Context& context, ConstTensorView from, std::span<const std:
 Result<std::int32_t> largest_index(Context& context, ConstTensorView values);
 
 /// The same left where the context computes, so that it can be recorded: index, i32 [1], becomes -1
-/// where the other form has an error, which is no_largest_index(). Errors: usage.
+/// where the other form has an error, which is no_largest_index(). values [n, m] and index [n]: of
+/// each row. Errors: usage.
 Status largest_index(Context& context, ConstTensorView values, TensorView index);
+/// tokens[i] = max(choices[i], 0): i32 [n], where the context computes. What largest_index() left as
+/// rows to gather, without looking whether each was found.
+Status next_tokens(Context& context, ConstTensorView choices, TensorView tokens);
 Error no_largest_index();
 
 }  // namespace fovea

@@ -100,16 +100,38 @@ Result<std::int32_t> largest_index(Context& context, ConstTensorView values) {
 
 Status largest_index(Context& context, ConstTensorView values, TensorView index) {
   FOVEA_CHECK(check_f32_shape(context, "largest_index values", values, values.shape));
-  if (index.dtype != DType::i32 || index.shape != Shape{1} || index.device != context.device ||
+  const std::int64_t rows = values.shape.rank() == 2 ? values.rows() : 1;
+  if (index.dtype != DType::i32 || index.shape != Shape{rows} || index.device != context.device ||
       values.shape.elements() == 0) {
     return usage("largest_index index",
-                 "expected one i32 where the context computes, for at least "
+                 "expected an i32 a row where the context computes, for at least "
                  "one number");
   }
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) return largest_index_to(context, values, index);
 #endif
-  *index.as<std::int32_t>() = largest_on_host(values);
+  if (values.shape.rank() != 2) {
+    *index.as<std::int32_t>() = largest_on_host(values);
+    return {};
+  }
+  for (std::int64_t row = 0; row < rows; ++row) {
+    index.as<std::int32_t>()[row] = largest_on_host(values.slice(row, 1));
+  }
+  return {};
+}
+
+Status next_tokens(Context& context, ConstTensorView choices, TensorView tokens) {
+  if (choices.dtype != DType::i32 || tokens.dtype != DType::i32 || choices.shape.rank() != 1 ||
+      choices.shape != tokens.shape || choices.device != context.device ||
+      tokens.device != context.device) {
+    return usage("next_tokens choices", "expected i32 [n] twice, where the context computes");
+  }
+#ifdef FOVEA_WITH_CUDA
+  if (context.on_cuda()) return next_tokens_cuda(context, choices, tokens);
+#endif
+  std::transform(choices.as<std::int32_t>(), choices.as<std::int32_t>() + choices.rows(),
+                 tokens.as<std::int32_t>(),
+                 [](std::int32_t choice) { return std::max(choice, std::int32_t{0}); });
   return {};
 }
 

@@ -36,12 +36,23 @@ __device__ unsigned long long ordered(float value, int index) {
          (0xffffffffu - static_cast<unsigned>(index));
 }
 
-/// One block: a vocabulary is read in a few microseconds.
-__global__ __launch_bounds__(kArgThreads) void largest_index_kernel(const float* values, int count,
+/// A block a row: a vocabulary is read in a few microseconds.
+__global__ __launch_bounds__(kArgThreads) void largest_index_kernel(const float* rows,
+                                                                    std::int64_t stride, int count,
                                                                     std::int32_t* index) {
+  const float* const values = rows + blockIdx.x * stride;
   __shared__ unsigned long long partial[kArgThreads / 32];
   unsigned long long best = 0;
-  for (int i = threadIdx.x; i < count; i += kArgThreads) best = max(best, ordered(values[i], i));
+  constexpr int kAtOnce = 8;  // loads of a thread in flight
+  for (int first = threadIdx.x; first < count; first += kAtOnce * kArgThreads) {
+    float loaded[kAtOnce];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) loaded[k] = values[min(first + k * kArgThreads, count - 1)];
+#pragma unroll
+    for (int k = 0; k < kAtOnce; ++k) {
+      best = max(best, ordered(loaded[k], min(first + k * kArgThreads, count - 1)));
+    }
+  }
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2)
     best = max(best, __shfl_xor_sync(0xffffffffu, best, offset));
@@ -51,7 +62,12 @@ __global__ __launch_bounds__(kArgThreads) void largest_index_kernel(const float*
   for (int i = 1; i < kArgThreads / 32; ++i) best = max(best, partial[i]);
   const int found = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
   const float value = values[found];
-  *index = isnan(value) || isinf(value) ? -1 : found;
+  index[blockIdx.x] = isnan(value) || isinf(value) ? -1 : found;
+}
+
+__global__ void next_tokens_kernel(const std::int32_t* choices, int count, std::int32_t* tokens) {
+  const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i < count) tokens[i] = max(choices[i], 0);
 }
 
 }  // namespace
@@ -83,9 +99,20 @@ Status scatter_rows_cuda(Context& context, ConstTensorView from, std::span<const
 }
 
 Status largest_index_to(Context& context, ConstTensorView values, TensorView index) {
-  largest_index_kernel<<<1, kArgThreads, 0, stream_of(context)>>>(
-      values.as<float>(), static_cast<int>(values.shape.elements()), index.as<std::int32_t>());
+  const auto rows = static_cast<unsigned>(values.shape.rank() == 2 ? values.rows() : 1);
+  const auto count = static_cast<int>(values.shape.elements() / rows);
+  largest_index_kernel<<<rows, kArgThreads, 0, stream_of(context)>>>(
+      values.as<float>(), rows > 1 ? values.row_stride : count, count, index.as<std::int32_t>());
   FOVEA_LAUNCH_CHECK("largest_index");
+  return {};
+}
+
+Status next_tokens_cuda(Context& context, ConstTensorView choices, TensorView tokens) {
+  const auto count = static_cast<int>(choices.rows());
+  if (count == 0) return {};
+  next_tokens_kernel<<<(count + 127) / 128, 128, 0, stream_of(context)>>>(
+      choices.as<std::int32_t>(), count, tokens.as<std::int32_t>());
+  FOVEA_LAUNCH_CHECK("next_tokens");
   return {};
 }
 

@@ -268,6 +268,7 @@ class Solved {
     bool with_lse = true;
     std::int64_t padding = 7;  // elements between rows; 8 leaves rows of 16-bit types aligned
     std::int32_t beyond = 0;   // of the lengths' bounds above the lengths
+    bool history_settled = false;
   };
   /// Runs attention() with every block padded and guarded.
   Answer run(int threads) const { return run(threads, Options{}); }
@@ -297,6 +298,7 @@ class Solved {
     args.key_bias = bias;
     args.out = placed_out.view();
     if (options.with_lse) args.lse = placed_lse.view();
+    args.history_settled = options.history_settled;
     Answer answer{attention(context, args), {}, {}};
     placed_out.fetch();
     placed_lse.fetch();

@@ -213,6 +213,25 @@ TEST_P(AttentionTest, decode_row_equals_prefill_row) {
   }
 }
 
+TEST_P(AttentionTest, a_history_read_early_changes_nothing) {
+  for (const std::int32_t group : {1, 4}) {
+    for (const std::int32_t length : {1, 2, 31, 33, 64, 65, 257, 700}) {
+      SCOPED_TRACE(::testing::Message() << group << " heads a kv head, " << length << " keys");
+      Problem problem;
+      problem.kv_heads = 2;
+      problem.heads = 2 * group;
+      problem.head_dim = 64;
+      problem.sequences = {{1, length}, {1, 90}};
+      Solved solved(problem, GetParam(), 12);
+      const Solved::Answer plain = solved.run(1);
+      const Solved::Answer early = solved.run(1, {.history_settled = true});
+      ASSERT_TRUE(plain.status && early.status);
+      EXPECT_TRUE(same_bits(plain.out, early.out));
+      EXPECT_TRUE(same_bits(plain.lse, early.lse));
+    }
+  }
+}
+
 TEST_P(AttentionTest, lse_may_be_left_out) {
   Problem problem;
   problem.sequences = {{1, 40}, {33, 40}};
@@ -238,6 +257,52 @@ TEST_P(AttentionTest, every_shape_of_the_tensor_cores_equals_dense) {
       expect_equals_dense(problem);
       problem.layout = KvLayout::token_major;
       expect_equals_dense(problem);
+    }
+  }
+}
+
+TEST_P(AttentionTest, rows_and_keys_around_whole_tiles_equal_dense) {
+  for (const std::int32_t head_dim : {64, 128}) {
+    for (const Sequence& sequence :
+         {Sequence{127, 127}, Sequence{128, 128}, Sequence{129, 257}, Sequence{193, 320}, Sequence{256, 511},
+          Sequence{70, 640}, Sequence{300, 897}}) {
+      SCOPED_TRACE(::testing::Message() << sequence.rows << " rows over " << sequence.length << " keys of " << head_dim);
+      Problem problem;
+      problem.kv_heads = 1;
+      problem.head_dim = head_dim;
+      problem.page_tokens = 64;
+      problem.sequences = {sequence};
+      expect_equals_dense(problem, {.padding = 8});
+    }
+  }
+}
+
+TEST_P(AttentionTest, long_sequences_side_by_side_equal_dense) {
+  for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+    Problem problem;
+    problem.mask = mask;
+    problem.heads = 6;
+    problem.kv_heads = 2;
+    problem.head_dim = 128;
+    problem.page_tokens = 128;
+    problem.bias = mask == MaskKind::full;
+    problem.sequences = {{200, 520}, {90, 40}, {129, 129}, {20, 0}, {40, 700}};
+    expect_equals_dense(problem, {.padding = 8});
+  }
+}
+
+TEST_P(AttentionTest, rows_of_many_heads_equal_dense) {
+  // As many as a GPU has multiprocessors, and more.
+  for (const MaskKind mask : {MaskKind::full, MaskKind::causal}) {
+    for (const std::int32_t head_dim : {64, 128}) {
+      Problem problem;
+      problem.mask = mask;
+      problem.heads = 60;
+      problem.kv_heads = 3;
+      problem.head_dim = head_dim;
+      problem.page_tokens = 64;
+      problem.sequences = {{150, 290}, {129, 130}};
+      expect_equals_dense(problem, {.padding = 8});
     }
   }
 }

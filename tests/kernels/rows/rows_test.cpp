@@ -63,6 +63,28 @@ TEST_P(RowsTest, the_largest_can_stay_where_it_was_found) {
   EXPECT_EQ(largest({1, std::numeric_limits<float>::infinity()}), -1);
 }
 
+TEST_P(RowsTest, every_row_has_a_largest_of_its_own_and_none_is_no_row_to_gather) {
+  Context context = test_context(GetParam().device);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  GuardedTensor block({4, 3}, {1, 7, 7, -1, -2, -3, 1, nan, 2, 0, 0, 9}, 5);
+  Placed placed(context, block);
+  auto choices = Tensor::allocate({4}, DType::i32, context.device);
+  auto tokens = Tensor::allocate({4}, DType::i32, context.device);
+  ASSERT_TRUE(choices && tokens);
+  ASSERT_TRUE(largest_index(context, placed.view(), choices->view()));
+  ASSERT_TRUE(next_tokens(context, std::as_const(*choices).view(), tokens->view()));
+  const auto fetched = [&](const Tensor& numbers) {
+    std::vector<std::int32_t> here(4);
+    EXPECT_TRUE(copy(context, numbers.view(),
+                     TensorView(reinterpret_cast<std::byte*>(here.data()), DType::i32, {4})));
+    return here;
+  };
+  EXPECT_EQ(fetched(*choices), (std::vector<std::int32_t>{1, 0, -1, 2}));
+  EXPECT_EQ(fetched(*tokens), (std::vector<std::int32_t>{1, 0, 0, 2}));
+  EXPECT_FALSE(largest_index(context, placed.view(), choices->view().slice(0, 3)));
+  EXPECT_FALSE(next_tokens(context, std::as_const(*choices).view(), tokens->view().slice(0, 3)));
+}
+
 TEST_P(RowsTest, what_a_sampler_would_refuse_has_no_largest) {
   Context context = test_context(GetParam().device);
   const float infinity = std::numeric_limits<float>::infinity();
