@@ -60,7 +60,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int counted[kWarps];
   // Every thread has a stretch of its own.
   const int each = (count + kThreads - 1) / kThreads;
-  const int begin = min(count, static_cast<int>(threadIdx.x) * each), end = min(count, begin + each);
+  const int begin = min(count, static_cast<int>(threadIdx.x) * each),
+            end = min(count, begin + each);
   double sum = 0.0;
   for (int i = begin; i < end; ++i) sum += sorted[i];
   parts[threadIdx.x] = sum;

@@ -89,7 +89,9 @@ Status launch_products(const Products& task, cudaStream_t stream) {
 // ---- Rows far from each other ------------------------------------------------------------------
 
 /// The larger one; the second where one is not a number, as std::max has it.
-__device__ __forceinline__ float larger(float a, float b) { return a < b ? b : a; }
+__device__ __forceinline__ float larger(float a, float b) {
+  return a < b ? b : a;
+}
 
 /// A warp has one row of a tile of products: its largest, itself left out.
 __global__ void __launch_bounds__(kThreads)
@@ -150,8 +152,8 @@ __global__ void __launch_bounds__(kPickThreads)
 
 /// A warp has one row: its cosine with the row picked last, rounded as products_kernel rounds it.
 __global__ void __launch_bounds__(kThreads)
-    compare_kernel(const float* unit, std::int64_t stride, int n, int width, const std::int32_t* pick,
-                   float* nearest) {
+    compare_kernel(const float* unit, std::int64_t stride, int n, int width,
+                   const std::int32_t* pick, float* nearest) {
   const int row = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (row >= n) return;
   const float* const a = unit + *pick * stride;
