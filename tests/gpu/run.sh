@@ -58,6 +58,8 @@ small='*every_shape_of_the_tensor_cores*cuda*:*sequences_of_different_lengths*cu
 small+=':*a_row_that_saw_no_key*cuda*:*nothing_asked_for*cuda*:*columns_beyond*cuda*'
 small+=':*the_best_of_many*cuda*:*affinity*cuda*:*norms_are*cuda*:*MergeTest*cuda*:*chosen_rows*cuda*'
 small+=':*CutTest*cuda*:*PictureTest*cuda*'
+small+=':*SurvivorsTest*cuda*:*RatingsTest*cuda*:*CountsTest*cuda*:*GroupsTest*cuda*:*heads_are*cuda*'
+small+=':*rows_far_from*cuda*:*AlikeTest*cuda*'
 small+=':*a_product_has_the_same_bits*cuda*:*normalised_rows*cuda*:*orm*Test*cuda*:*ope*Test*cuda*:*ctivation*cuda*'
 
 sanitize() {  # sanitize TOOL
@@ -69,8 +71,8 @@ sanitize() {  # sanitize TOOL
 }
 
 # Suites that compare with expected values or with a reference of their own, whatever computes.
-models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*'
-models+=':*BundledModel.*:Session*.*:BatchSession.*:*BatchOfQuestions.*'
+models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*:TowerPruning.*'
+models+=':*BundledModel.*:Session*.*:BatchSession.*:*BatchOfQuestions.*:Importance.*'
 
 run_step() {
   case $1 in
@@ -97,7 +99,7 @@ run_step() {
     kernels)
       local bad=0
       suites kernels 8 '*cuda*' "$tests" || bad=1
-      suites vision 2 '*cuda*' "$(program vision_tests)" || bad=1
+      suites vision 2 '*cuda*:TowerOnTheGpu*' "$(program vision_tests)" || bad=1
       suites cuts 2 '*cuda*:*CutsOnTheGpu*' "$(program vlm_tests)" || bad=1  # and batches
       return $bad
       ;;
