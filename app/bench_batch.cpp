@@ -31,8 +31,8 @@ Result<BatchBench> BatchBench::create(const LlavaModel& model, const BenchPlan& 
 
 Status BatchBench::see(std::vector<Tensor>& tokens) {
   if (!model_->has_vision()) return {};
-  for (std::size_t first = 0; first < pictures_.size(); first += kPicturesAtOnce) {
-    const std::size_t count = std::min(kPicturesAtOnce, pictures_.size() - first);
+  for (std::size_t first = 0, count = 0; first < pictures_.size(); first += count) {
+    count = pictures_at_once(first, pictures_.size());
     std::vector<PreparedImage> prepared;
     std::vector<ConstTensorView> pixels;
     for (std::size_t i = first; i < first + count; ++i) {
@@ -47,7 +47,7 @@ Status BatchBench::see(std::vector<Tensor>& tokens) {
 }
 
 Status BatchBench::read_prompts(const std::vector<PruneSetup>& setups, std::vector<Tensor>& tokens,
-                                std::vector<DecoderState>& states) {
+                                std::vector<DecoderState>& states, DecoderBatch& batch) {
   const DecoderConfig& config = model_->config().decoder;
   const std::vector<std::int64_t> lengths(pictures_.size(), plan_.prompt_tokens);
   std::vector<PruningPlan> plans(pictures_.size());
@@ -81,25 +81,22 @@ Status BatchBench::read_prompts(const std::vector<PruneSetup>& setups, std::vect
     FOVEA_CHECK(model_->decoder().prefill_batch(
         context_, prompts,
         logits_.view().slice(static_cast<std::int64_t>(first), static_cast<std::int64_t>(count))));
-    // While the device still works on the prompts.
-    for (std::size_t i = first; i < first + count; ++i) {
-      FOVEA_CHECK(states[i].cache.reserve(context_, plan_.new_tokens - 1));
-    }
     first += count;
   }
   FOVEA_CHECK(largest_index(context_, std::as_const(logits_).view(), choices_.view()));
   FOVEA_TRY(const Arriving arriving, Arriving::start(context_, std::as_const(choices_).view()));
+  // Everything but the tokens, while the device still works on the prompts.
+  for (DecoderState& state : states) FOVEA_CHECK(batch.enter(state, 0, plan_.new_tokens - 1));
+  FOVEA_CHECK(batch.prepare());
   FOVEA_TRY(const auto chosen, arriving.wait());
-  first_.assign(chosen.begin(), chosen.end());
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    FOVEA_CHECK(batch.follow(i, std::max(chosen[i], std::int32_t{0})));
+  }
   return {};
 }
 
-Status BatchBench::answer(std::vector<DecoderState>& states) {
-  DecoderBatch batch(context_, model_->decoder());
+Status BatchBench::answer(DecoderBatch& batch) {
   const std::int64_t steps = plan_.new_tokens - 1;
-  for (std::size_t i = 0; i < states.size(); ++i) {
-    FOVEA_CHECK(batch.enter(states[i], std::max(first_[i], 0), steps));
-  }
   for (std::int64_t step = 0; step < steps; ++step) {
     FOVEA_CHECK(batch.step());
     // The next step is ordered before the choices of this one are asked for.
@@ -122,9 +119,10 @@ Status BatchBench::measure(const PruneSetting& setting, BatchTimes& times) {
   Stopwatch total, watch;
   FOVEA_CHECK(see(tokens));
   times.vision.ms.push_back(watch.lap_ms());
-  FOVEA_CHECK(read_prompts(setups, tokens, states));
+  DecoderBatch batch(context_, model_->decoder());
+  FOVEA_CHECK(read_prompts(setups, tokens, states, batch));
   times.prefill.ms.push_back(watch.lap_ms());
-  FOVEA_CHECK(answer(states));
+  FOVEA_CHECK(answer(batch));
   times.decode.ms.push_back(watch.lap_ms());
   times.total.ms.push_back(total.elapsed_ms());
   return {};

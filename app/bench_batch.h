@@ -2,6 +2,7 @@
 // Times many questions on as many pictures, answered side by side.
 
 #include "app/bench_prompt.h"
+#include "vlm/decoder_batch.h"
 
 namespace fovea::app {
 
@@ -19,8 +20,8 @@ class BatchBench {
   BatchBench(const LlavaModel& model, const BenchPlan& plan) : model_(&model), plan_(plan) {}
   Status see(std::vector<Tensor>& tokens);
   Status read_prompts(const std::vector<PruneSetup>& setups, std::vector<Tensor>& tokens,
-                      std::vector<DecoderState>& states);
-  Status answer(std::vector<DecoderState>& states);
+                      std::vector<DecoderState>& states, DecoderBatch& batch);
+  Status answer(DecoderBatch& batch);
 
   const LlavaModel* model_;
   BenchPlan plan_;
@@ -28,7 +29,6 @@ class BatchBench {
   BenchPrompt prompt_;
   std::vector<Image> pictures_;
   Tensor logits_, choices_;  // of the prompts
-  std::vector<std::int32_t> first_;
 };
 
 }  // namespace fovea::app

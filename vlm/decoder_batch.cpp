@@ -144,7 +144,12 @@ Status DecoderBatch::step_on_cpu() {
   return {};
 }
 
-Status DecoderBatch::step_on_gpu() {
+Status DecoderBatch::prepare() {
+  return context_.on_cuda() && !sequences_.empty() ? seat() : Status{};
+}
+
+/// The replay's tables are those of who sits there, with pages for the steps to come.
+Status DecoderBatch::seat() {
   const Decoder::Impl& impl = *decoder_.impl_;
   if (replay_ == nullptr) {
     FOVEA_TRY(replay_, BatchReplay::of(context_, impl.config, &impl.blocks));
@@ -153,27 +158,32 @@ Status DecoderBatch::step_on_gpu() {
   if (pending && (changed_ || followed_)) {
     return make_error(ErrorCode::internal, "a batch changed while a step was pending");
   }
-  if (changed_ || steps_left_ == 0) {
-    if (pending) {  // new pages alone: who sits there goes on with what the last step chose
-      FOVEA_TRY(const auto last, pending_.back().wait());
-      given_next(last);
-    }
-    steps_left_ = KvCache::kPageTokens;
-    std::vector<const DecoderState*> states;
-    for (const Sequence& sequence : sequences_) {
-      const std::int64_t steps = std::clamp<std::int64_t>(sequence.most, 1, steps_left_);
-      FOVEA_CHECK(sequence.state->cache.reserve(context_, static_cast<std::int32_t>(steps)));
-      states.push_back(sequence.state);
-    }
-    FOVEA_CHECK(replay_->seat(context_, {decoder_, impl.embeddings, impl.blocks}, states));
-    followed_ = true;
+  if (!changed_ && steps_left_ > 0) return {};
+  if (pending) {  // new pages alone: who sits there goes on with what the last step chose
+    FOVEA_TRY(const auto last, pending_.back().wait());
+    given_next(last);
   }
+  steps_left_ = KvCache::kPageTokens;
+  std::vector<const DecoderState*> states;
+  for (const Sequence& sequence : sequences_) {
+    const std::int64_t steps = std::clamp<std::int64_t>(sequence.most, 1, steps_left_);
+    FOVEA_CHECK(sequence.state->cache.reserve(context_, static_cast<std::int32_t>(steps)));
+    states.push_back(sequence.state);
+  }
+  FOVEA_CHECK(replay_->seat(context_, {decoder_, impl.embeddings, impl.blocks}, states));
+  changed_ = false;
+  followed_ = true;
+  return {};
+}
+
+Status DecoderBatch::step_on_gpu() {
+  FOVEA_CHECK(seat());
   if (followed_) {
     std::vector<std::int32_t> tokens;
     for (const Sequence& sequence : sequences_) tokens.push_back(sequence.token);
     FOVEA_CHECK(replay_->tell(context_, tokens));
   }
-  changed_ = followed_ = false;
+  followed_ = false;
   FOVEA_CHECK(replay_->step(context_));
   --steps_left_;
   for (const Sequence& sequence : sequences_) {

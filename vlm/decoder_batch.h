@@ -46,6 +46,9 @@ class DecoderBatch {
   /// What comes next at a place where the largest logit is not to be taken. Errors: usage.
   Status follow(std::size_t place, std::int32_t token);
 
+  /// Makes the next step ready as far as that goes without its tokens: where a GPU still reads the
+  /// prompts, the host need not wait for them. Errors: out_of_memory, device.
+  Status prepare();
   /// One more token for every sequence: the one entered, followed, or chosen by the step before.
   /// Errors: cancelled, out_of_memory, device; the states are then of no more use.
   Status step();
@@ -64,6 +67,7 @@ class DecoderBatch {
 
   Status step_on_cpu();
   Status step_on_gpu();
+  Status seat();
   Status check_token(std::int32_t token) const;
   /// The choices of the last step, as the tokens of the one to come.
   void given_next(std::span<const std::int32_t> choices);

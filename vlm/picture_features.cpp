@@ -1,5 +1,6 @@
 #include "vlm/picture_features.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <utility>
@@ -87,6 +88,11 @@ Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
   FOVEA_CHECK(synchronize(context));
   encoded.projector_ms = watch.lap_ms();
   return encoded;
+}
+
+std::size_t pictures_at_once(std::size_t done, std::size_t all) {
+  constexpr std::size_t kFirst = 2;
+  return std::min(done == 0 ? kFirst : kPicturesAtOnce, all - done);
 }
 
 Status PicturesUnderWay::settle() {
@@ -256,7 +262,7 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
     }
     one.features = std::move(*features);
     together.push_back(std::move(one));
-    if (together.size() == kPicturesAtOnce) encode();
+    if (together.size() == pictures_at_once(groups.size(), images.size())) encode();
   }
   if (!together.empty()) encode();
   for (auto& [group, under_way] : groups) {

@@ -102,6 +102,9 @@ Result<PicturesUnderWay> encode_pictures(Context& context, const LlavaModel& mod
                                          std::span<const ConstTensorView> pixels);
 /// So many pictures at a time: a tower's products gain little beyond.
 inline constexpr std::size_t kPicturesAtOnce = 8;
+/// Of so many, how many to take next when `done` were taken: few at first, so that a GPU does not
+/// wait for all of the first pass to be sent.
+std::size_t pictures_at_once(std::size_t done, std::size_t all);
 
 /// A null pruner runs the whole tower.
 Result<EncodedPicture> encode_picture(Context& context, const LlavaModel& model,
