@@ -342,7 +342,7 @@ void BatchCall::finish_answer(Running& running) {
 
 /// Those under way end with this error; those that wait may have better luck.
 void BatchCall::fail_all(const Error& error) {
-  while (batch_.size() > 0) batch_.leave(batch_.size() - 1);
+  batch_.clear();
   for (const auto& running : std::exchange(running_, {})) finish(running->index, error);
   bytes_ = 0;
   if (error.code != ErrorCode::device) return;
@@ -350,7 +350,7 @@ void BatchCall::fail_all(const Error& error) {
 }
 
 void BatchCall::cancel_all() {
-  while (batch_.size() > 0) batch_.leave(batch_.size() - 1);
+  batch_.clear();
   for (const auto& running : std::exchange(running_, {})) {
     running->answer.finish_reason = FinishReason::cancelled;
     running->writer->cancel();

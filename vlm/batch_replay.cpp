@@ -37,11 +37,13 @@ Result<std::shared_ptr<BatchReplay>> BatchReplay::of(Context& context, const Dec
   return std::static_pointer_cast<BatchReplay>(kept);
 }
 
-Status BatchReplay::make_room(Context& context, std::int64_t places) {
-  if (places <= capacity_) return {};
+Status BatchReplay::make_room(Context& context, std::int64_t places, std::int64_t pages) {
+  if (places <= capacity_ && pages <= page_capacity_) return {};
   graphs_.clear();
   const std::int64_t layers = config_.layers;
-  page_capacity_ = config_.max_positions / KvCache::kPageTokens + 1;
+  places = std::max(places, capacity_);
+  constexpr std::int64_t kSpare = 16;  // answers grow
+  if (pages > page_capacity_) page_capacity_ = pages + kSpare;
   const Device device = context.device;
   FOVEA_TRY(tokens_, Tensor::allocate({places}, DType::i32, device));
   FOVEA_TRY(choices_, Tensor::allocate({places}, DType::i32, device));
@@ -67,7 +69,11 @@ Status BatchReplay::seat(Context& context, const Model& model,
                          std::span<const DecoderState* const> states) {
   seated_ = static_cast<std::int64_t>(states.size());
   const std::int64_t used = places_for(seated_);
-  FOVEA_CHECK(make_room(context, used));
+  std::int64_t pages_used = 1;
+  for (const DecoderState* state : states) {
+    pages_used = std::max<std::int64_t>(pages_used, state->cache.most_pages());
+  }
+  FOVEA_CHECK(make_room(context, used, pages_used));
   stored_ = states.front()->cache.dtype();
   if (Graph& graph = graphs_[used]; graph.empty()) {
     // Recording runs the step once, which must not move anybody on.

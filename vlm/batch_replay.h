@@ -43,7 +43,7 @@ class BatchReplay {
   }  // f32, of the last step
 
  private:
-  Status make_room(Context& context, std::int64_t places);
+  Status make_room(Context& context, std::int64_t places, std::int64_t pages);
   /// Everything of places where nobody sits.
   Status empty_places(Context& context);
   Status run(Context& context, const Model& model, std::int64_t places);

@@ -34,13 +34,15 @@ class DecoderBatch {
   /// Steps that were ordered, and whose choices nobody has asked for.
   std::size_t pending() const { return pending_.size(); }
 
-  // These three only while nothing is pending.
+  // Of these only clear() while something is pending.
 
   /// A sequence whose prompt was read, with the first token of its answer; `most` more steps will
   /// be made of it at most. Errors: usage for a token outside the vocabulary.
   Status enter(DecoderState& state, std::int32_t token, std::int64_t most);
   /// Those behind it move up by one place.
   void leave(std::size_t place);
+  /// All leave, and what is pending is not asked for.
+  void clear();
   /// What comes next at a place where the largest logit is not to be taken. Errors: usage.
   Status follow(std::size_t place, std::int32_t token);
 

@@ -153,12 +153,10 @@ void KvCache::truncate(int layer_index, std::int32_t length) {
 
 Status KvCache::prepare(Context& context) const {
   if (!on_device() || tables_ != nullptr) return {};
-  std::size_t most = 0;
-  for (const Layer& layer : layers_) most = std::max(most, layer.pages.size());
   // Room to grow: an answer of some length does not make tables anew.
-  constexpr std::size_t kSpare = 16;
+  constexpr std::int64_t kSpare = 16;
   auto made = std::make_unique<Tables>();
-  made->capacity = static_cast<std::int64_t>(most + kSpare);
+  made->capacity = most_pages() + kSpare;
   const auto count = static_cast<std::int64_t>(layers_.size());
   FOVEA_TRY(Tensor pages, Tensor::allocate({count, 2, made->capacity}, DType::i64));
   FOVEA_TRY(Tensor lengths, Tensor::allocate({count}, DType::i32));
@@ -203,6 +201,12 @@ Status KvCache::reserve(Context& context, std::int32_t tokens) {
     }
   }
   return {};
+}
+
+std::int64_t KvCache::most_pages() const {
+  std::size_t most = 0;
+  for (const Layer& layer : layers_) most = std::max(most, layer.pages.size());
+  return static_cast<std::int64_t>(most);
 }
 
 void KvCache::advance(std::int32_t tokens) {

@@ -56,6 +56,8 @@ class KvCache {
   /// Addresses of keys and values, i64 [layers, 2, capacity]; 0 behind the last page. Errors:
   /// internal when they do not fit.
   Status list_pages(std::int64_t capacity, std::int64_t* addresses) const;
+  /// Pages of the layer that has most of them.
+  std::int64_t most_pages() const;
   void advance(std::int32_t tokens);
   /// Caches of one number have the same list of pages; another list has another number, ever.
   std::uint64_t pages_version() const { return pages_version_; }

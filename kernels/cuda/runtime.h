@@ -25,7 +25,8 @@ class StagingRing {
   Status upload(const void* from, std::size_t bytes, void* to, cudaStream_t stream);
 
  private:
-  static constexpr std::size_t kHalf = std::size_t{1} << 20;
+  /// Eight pictures of 640 x 480: those of the next pass may be sent while a tower works on this one.
+  static constexpr std::size_t kHalf = std::size_t{8} << 20;
   Status start();
 
   std::byte* memory_ = nullptr;

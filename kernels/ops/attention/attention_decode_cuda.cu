@@ -103,8 +103,10 @@ __device__ __forceinline__ float team_sum(float value) {
 }
 
 /// A team of kTeam threads reads whole tokens, eight channels a thread; the teams of a block take
-/// turns. Block x of a cluster has the keys [x, x + 1) * share.
-template <class T, int kTeam, int kLanes>
+/// turns. Block x of a cluster has the keys [x, x + 1) * share. kFew: so few sequences that clusters
+/// have several blocks; what then shortens the way from one launch to the next would take registers
+/// from many sequences, whose blocks hide it by their number.
+template <class T, int kTeam, int kLanes, bool kFew>
 __global__ void __launch_bounds__(kThreads<kLanes>)
     decode_attention_kernel(const __grid_constant__ AttentionLaunch launch) {
   constexpr int kTeams = kThreads<kLanes> / kTeam;
@@ -134,18 +136,22 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     next = load_tokens<T, kTokens>(sequence, key_offset, value_offset, begin + team, kTeams, end);
   };
   // All that lies before the newest token.
-  bool there = false;
-  if (launch.history_settled && lanes > 0) {
-    take_share();
-    there = begin < end && begin + kStep < length;
-    if (there) load_first();
+  [[maybe_unused]] bool there = false;
+  if constexpr (kFew) {
+    if (launch.history_settled && lanes > 0) {
+      take_share();
+      there = begin < end && begin + kStep < length;
+      if (there) load_first();
+    }
   }
   let_next_prepare();
   wait_for_previous();
   if (lanes <= 0) return;  // the whole cluster
-  const int before = length;
+  [[maybe_unused]] const int before = length;
   take_share();
-  if (begin < end && !(there && length == before)) load_first();
+  if constexpr (kFew) {
+    if (begin < end && !(there && length == before)) load_first();
+  }
 
   float query[kLanes][kEach], sums[kLanes][kEach] = {}, maximum[kLanes], total[kLanes];
   int seen[kLanes];
@@ -155,14 +161,24 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     const int row = lane / group, head = kv_head * group + lane % group;
     const std::int64_t from = (sequence.first_row + row) * launch.query_stride +
                               std::int64_t{head} * launch.head_dim + channel;
-    if (active) load_each(launch.query, launch.query_type, from, query[l]);
+    if constexpr (kFew) {
+      if (active) load_each(launch.query, launch.query_type, from, query[l]);
+    }
 #pragma unroll
-    for (int c = 0; c < kEach; ++c) query[l][c] = active ? query[l][c] * launch.scale : 0.0f;
+    for (int c = 0; c < kEach; ++c) {
+      if constexpr (!kFew) {
+        if (active) query[l][c] = load_any(launch.query, launch.query_type, from + c);
+      }
+      query[l][c] = active ? query[l][c] * launch.scale : 0.0f;
+    }
     seen[l] = visible_keys(launch, sequence, length, row);
     maximum[l] = -INFINITY;
     total[l] = 0.0f;
   }
 
+  if constexpr (!kFew) {
+    if (begin < end) load_first();
+  }
   for (int first = begin; first < end; first += kStep) {
     const Tokens<T, kTokens> now = next;
     if (first + kStep < end) {
@@ -267,9 +283,10 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
        i += gridDim.x * kThreads<kLanes>) {
     const int l = i / launch.head_dim, c = i % launch.head_dim;
     // All shares are under way before the first is used.
-    float maxima[kMostBlocks], totals[kMostBlocks], parts[kMostBlocks];
+    constexpr int kMost = kFew ? kMostBlocks : 1;
+    float maxima[kMost], totals[kMost], parts[kMost];
 #pragma unroll
-    for (int b = 0; b < kMostBlocks; ++b) {
+    for (int b = 0; b < kMost; ++b) {
       if (b >= blocks) continue;
       const Share<kTeam>* from = share_of(b, l);
       maxima[b] = from->maximum;
@@ -278,12 +295,12 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     }
     float highest = -INFINITY, sum = 0.0f, mass = 0.0f;
 #pragma unroll
-    for (int b = 0; b < kMostBlocks; ++b) {
+    for (int b = 0; b < kMost; ++b) {
       if (b < blocks) highest = fmaxf(highest, maxima[b]);
     }
     const float shift = highest == -INFINITY ? 0.0f : highest;
 #pragma unroll
-    for (int b = 0; b < kMostBlocks; ++b) {
+    for (int b = 0; b < kMost; ++b) {
       if (b >= blocks) continue;
       const float weight = exp2f(maxima[b] - shift);
       sum = fmaf(parts[b], weight, sum);
@@ -328,7 +345,10 @@ Status launch_lanes(const AttentionLaunch& launch, int multiprocessors, bool clu
   attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
   config.attrs = attributes;
   config.numAttrs = clusters ? 2 : 1;
-  FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config, decode_attention_kernel<T, kTeam, kLanes>, launch));
+  FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config,
+                                      size > 1 ? decode_attention_kernel<T, kTeam, kLanes, true>
+                                               : decode_attention_kernel<T, kTeam, kLanes, false>,
+                                      launch));
   return {};
 }
 
