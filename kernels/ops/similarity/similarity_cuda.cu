@@ -179,7 +179,20 @@ __global__ void __launch_bounds__(kThreads)
   if (row < n) {
     const float* const a = unit + picked * stride;
     const float* const b = unit + row * stride;
-    for (int k = lane; k < width; k += 32) sum = fmaf(a[k], b[k], sum);
+    // Added one after another, but many loads are on their way together.
+    constexpr int kAhead = 16;
+    int k = lane;
+    for (; k + 32 * (kAhead - 1) < width; k += 32 * kAhead) {
+      float left[kAhead], right[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        left[i] = a[k + 32 * i];
+        right[i] = b[k + 32 * i];
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) sum = fmaf(left[i], right[i], sum);
+    }
+    for (; k < width; k += 32) sum = fmaf(a[k], b[k], sum);
   }
   sum = sum_of_warp(sum);
   if (lane == 0) {
