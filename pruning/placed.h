@@ -13,9 +13,9 @@ Result<TensorView> placed(Context& context, std::span<const T> values, DType dty
   const Shape shape{static_cast<std::int64_t>(values.size())};
   FOVEA_TRY(const TensorView there, context.workspace.take(shape, dtype));
   if (!values.empty()) {
-    FOVEA_CHECK(copy(context,
-                     ConstTensorView(reinterpret_cast<const std::byte*>(values.data()), dtype, shape),
-                     there));
+    FOVEA_CHECK(copy(
+        context, ConstTensorView(reinterpret_cast<const std::byte*>(values.data()), dtype, shape),
+        there));
   }
   return there;
 }

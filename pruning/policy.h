@@ -136,9 +136,9 @@ class Policy {
   /// keep-all runs are bit-identical to runs without pruning. Errors: usage (counts that rise,
   /// layers the model does not have), unsupported.
   virtual Result<PruningPlan> plan(const SequenceLayout& layout, const ModelShape& shape) = 0;
-  /// True when select() and read_embeddings() take a GPU's context too. They then look at nothing of
-  /// the GPU's on the host, and leave the selection there; where its number depends on the scores,
-  /// it is the stage's device_count.
+  /// True when select() and read_embeddings() take a GPU's context too. They then look at nothing
+  /// of the GPU's on the host, and leave the selection there; where its number depends on the
+  /// scores, it is the stage's device_count.
   virtual bool selects_on_device(const SequenceLayout&) const { return false; }
   /// Called once a prompt, before its first layer, when plan().reads_embeddings: `input` offers the
   /// hidden states that enter layer 0 and no attention. For methods that decide something early

@@ -52,8 +52,8 @@ Result<TowerTokens> AdaptivePruner::run(Context& context, const VitEncoder& towe
   FOVEA_TRY(const VitRows rows, tower.forward_batch(context, batch, hidden, {.reducer = &reducer}));
   TowerTokens left;
   left.rows = rows.tokens;
-  FOVEA_TRY(left.hidden, Tensor::allocate(Shape{rows.count(), config.hidden_size},
-                                             DType::f32, context.device));
+  FOVEA_TRY(left.hidden,
+            Tensor::allocate(Shape{rows.count(), config.hidden_size}, DType::f32, context.device));
   FOVEA_CHECK(convert(context, hidden.slice(0, rows.count()), left.hidden.view()));
   left.stages = reducer.records().front().stages;
   for (StageRecord& stage : left.stages) {  // patches by raster index become rows of the tower

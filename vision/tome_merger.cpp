@@ -59,8 +59,8 @@ Status ToMeMerger::merge(Context& context, const VitBlockView& block, std::size_
   FOVEA_TRY(tokens.weights, context.workspace.take({present}, DType::f32));
   tokens.sizes = next.sizes.view();
   tokens.bias = next.bias.view();
-  FOVEA_CHECK(merge_alike(context, keys, std::as_const(state.sizes).view(),
-                          config_.prefix_tokens(), tokens));
+  FOVEA_CHECK(merge_alike(context, keys, std::as_const(state.sizes).view(), config_.prefix_tokens(),
+                          tokens));
   FOVEA_CHECK(merge_rows(context, hidden, ConstTensorView(tokens.groups.offsets),
                          ConstTensorView(tokens.groups.members), ConstTensorView(tokens.weights),
                          left));

@@ -61,8 +61,7 @@ Result<DeviceCut> DeviceCut::make(Context& context, const LayerStage& view,
   const auto present = static_cast<std::int64_t>(visual.size());
   const auto total = static_cast<std::int64_t>(sequence.origin.size());
   const bool listed = !selection.offsets.empty();
-  const std::int64_t stay =
-      listed ? selection.offsets.shape[0] - 1 : selection.sources.shape[0];
+  const std::int64_t stay = listed ? selection.offsets.shape[0] - 1 : selection.sources.shape[0];
   if (selection.count < 0 || selection.count > present || selection.count != stay ||
       !selection.device_count.empty()) {
     return make_error(ErrorCode::internal,
@@ -120,7 +119,8 @@ Status DeviceCut::settle(const SequenceLayout& layout, LiveSequence& sequence) c
     FOVEA_TRY(const auto offsets, offsets_.wait());
     if (!std::is_sorted(offsets.begin(), offsets.end()) || offsets.front() != 0 ||
         static_cast<std::size_t>(offsets.back()) > sources.size()) {
-      return make_error(ErrorCode::internal, "a pruning method returned offsets that fall, on a GPU");
+      return make_error(ErrorCode::internal,
+                        "a pruning method returned offsets that fall, on a GPU");
     }
     selection.offsets = borrowed(offsets);
   }

@@ -146,8 +146,7 @@ Status SparseVlm::cut(Context& context, int, StageInput& input, ConstTensorView 
   FOVEA_CHECK(top_k_indices(context, scores, used));
   FOVEA_CHECK(without(context, used, kept, merged));  // the best of those that are dropped
   FOVEA_TRY(const ConstTensorView hidden, input.visual_hidden(context));
-  FOVEA_TRY(const TensorView states,
-            workspace.take(Shape{recycled, hidden.shape[1]}, DType::f32));
+  FOVEA_TRY(const TensorView states, workspace.take(Shape{recycled, hidden.shape[1]}, DType::f32));
   FOVEA_CHECK(gather_rows(context, hidden, ConstTensorView(merged), states));
   Groups groups;
   FOVEA_TRY(groups.offsets, workspace.take(Shape{selection.appended + 1}, DType::i32));

@@ -159,8 +159,8 @@ Status group_by_keys(Context& context, StageInput& input, ConstTensorView rows,
             context.workspace.take(Shape{rows.shape[0], keys.shape[1]}, DType::f32));
   FOVEA_CHECK(gather_rows(context, unit, rows, ordered));
   FOVEA_TRY(const TensorView cosines, context.workspace.take(Shape{others, targets}, DType::f32));
-  FOVEA_CHECK(row_products(context, ordered.slice(targets, others), ordered.slice(0, targets),
-                           cosines));
+  FOVEA_CHECK(
+      row_products(context, ordered.slice(targets, others), ordered.slice(0, targets), cosines));
   return join_most_alike(context, cosines, groups);
 }
 

@@ -95,14 +95,16 @@ Status VitPruning::add_scores(Context& context, std::int64_t picture, ConstTenso
   const auto p = static_cast<std::size_t>(picture);
   const bool first = state_[p].empty();
   if (scores.shape != Shape{present_[p]}) {
-    return make_error(ErrorCode::usage, std::to_string(present_[p]) + " patches need as many scores, found " +
+    return make_error(ErrorCode::usage, std::to_string(present_[p]) +
+                                            " patches need as many scores, found " +
                                             scores.shape.to_string());
   }
   if (present_[p] == 0) return {};
   if (first) {
     FOVEA_TRY(state_[p], Tensor::allocate(scores.shape, DType::f32, context.device));
   }
-  if (first || settings_.state == VitScoreState::last) return copy(context, scores, state_[p].view());
+  if (first || settings_.state == VitScoreState::last)
+    return copy(context, scores, state_[p].view());
   if (settings_.state == VitScoreState::accu) {
     return blend_scores(context, state_[p].view(), 1.0F, scores, 1.0F);
   }
@@ -117,9 +119,9 @@ Result<std::vector<float>> VitPruning::state(Context& context, std::int64_t pict
   const ConstTensorView there = scored(static_cast<std::size_t>(picture));
   std::vector<float> here(static_cast<std::size_t>(there.empty() ? 0 : there.shape[0]));
   if (!here.empty()) {
-    FOVEA_CHECK(copy(context, there,
-                     TensorView(reinterpret_cast<std::byte*>(here.data()), DType::f32,
-                                there.shape)));
+    FOVEA_CHECK(
+        copy(context, there,
+             TensorView(reinterpret_cast<std::byte*>(here.data()), DType::f32, there.shape)));
   }
   return here;
 }
@@ -130,9 +132,8 @@ std::int64_t VitPruning::counted(const VitCut& cut) const {
 
 std::vector<std::int32_t> VitPruning::draw(const VitCut& cut, std::size_t picture) const {
   std::vector<float> lots(static_cast<std::size_t>(present_[picture]));
-  const std::uint64_t key =
-      mix(settings_.seed * 0x9E3779B97F4A7C15ull +
-          mix(keys_[picture] + static_cast<std::uint64_t>(cut.block)));
+  const std::uint64_t key = mix(settings_.seed * 0x9E3779B97F4A7C15ull +
+                                mix(keys_[picture] + static_cast<std::uint64_t>(cut.block)));
   for (std::size_t i = 0; i < lots.size(); ++i) {
     lots[i] = static_cast<float>(mix(key + (i + 1) * 0x9E3779B97F4A7C15ull) >> 40);
   }

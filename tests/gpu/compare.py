@@ -95,8 +95,7 @@ def compare_setting(fovea, name, options, prompt):
     (cpu, cpu_error), (gpu, gpu_error) = (ask(fovea, device, options, PROMPTS[prompt]) for device in ("cpu", "cuda"))
     label = f"{name[:66]:<66} {prompt:<12}"
     if cpu is None or gpu is None:
-        same = cpu is None and gpu is None and cpu_error == gpu_error
-        return f"{label} refused{' by both' if same else ''}: {cpu_error or gpu_error}", same
+        return f"{label} refused: {cpu_error or gpu_error}", False
     stages = [run["visual_tokens"]["stages"] for run in (cpu, gpu)]
     share = kept_share(*stages) if len(stages[0]) == len(stages[1]) else 0.0
     equal = cpu["token_ids"] == gpu["token_ids"]

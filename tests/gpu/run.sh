@@ -5,8 +5,8 @@
 #                                  cmake --preset cuda && cmake --build --preset cuda --target all cuda_bench
 #
 # Steps: timings (kernels beside the card's ceilings), bench (the table's column), batch (32 questions on 32
-# pictures side by side), long (2,880 and 18,000 visual tokens), transformers (the same shapes in the same
-# run, eager and compiled); kernels (every suite of the operations over f32, f16 and bf16), models (the suites
+# pictures side by side), tuned (both once more with the algorithms that --autotune finds), long (2,880 and
+# 18,000 visual tokens), transformers (the same shapes in the same run, eager and compiled); kernels (every suite of the operations over f32, f16 and bf16), models (the suites
 # of whole models, their golden files and references, on the GPU), memcheck and racecheck (compute-sanitizer
 # over a part of the suites), answers (all bundled questions against the CPU), methods, classify, llava (a
 # LLaVA-1.5-7B that transformers made). STEPS picks some of them. What is timed has the first GPU to itself;
@@ -21,11 +21,14 @@ out=${OUT:-build/gpu-results}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 rm -f "$out"/*.status
-timed="bench batch timings transformers long"
+timed="bench batch tuned timings transformers long"
 checks="racecheck llava answers memcheck kernels models methods classify"
 steps=${STEPS:-$timed $checks}
 fovea=$bin/fovea
 export FOVEA_MODEL=${FOVEA_MODEL:-$root/assets/models/fovea-base}
+# No table of algorithms from before: only the step `tuned` has one, of its own.
+export FOVEA_CACHE=$out/no-cache
+rm -rf "$out/cache" "$out/no-cache"
 
 program() {  # program NAME: below the build folder or in a folder of programs alone
   local found
@@ -58,6 +61,8 @@ small='*every_shape_of_the_tensor_cores*cuda*:*sequences_of_different_lengths*cu
 small+=':*a_row_that_saw_no_key*cuda*:*nothing_asked_for*cuda*:*columns_beyond*cuda*'
 small+=':*the_best_of_many*cuda*:*affinity*cuda*:*norms_are*cuda*:*MergeTest*cuda*:*chosen_rows*cuda*'
 small+=':*CutTest*cuda*:*PictureTest*cuda*'
+small+=':*SurvivorsTest*cuda*:*RatingsTest*cuda*:*CountsTest*cuda*:*GroupsTest*cuda*:*heads_are*cuda*'
+small+=':*rows_far_from*cuda*:*AlikeTest*cuda*'
 small+=':*a_product_has_the_same_bits*cuda*:*normalised_rows*cuda*:*orm*Test*cuda*:*ope*Test*cuda*:*ctivation*cuda*'
 
 sanitize() {  # sanitize TOOL
@@ -69,8 +74,8 @@ sanitize() {  # sanitize TOOL
 }
 
 # Suites that compare with expected values or with a reference of their own, whatever computes.
-models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*'
-models+=':*BundledModel.*:Session*.*:BatchSession.*:*BatchOfQuestions.*'
+models='*GoldenLlava.*:*PruningMethods.*:Pruning.*:*EveryMethod.*:GuidedSession.*:*ResumedQuestion.*:TowerPruning.*'
+models+=':*BundledModel.*:Session*.*:BatchSession.*:*BatchOfQuestions.*:Importance.*'
 
 run_step() {
   case $1 in
@@ -82,6 +87,13 @@ run_step() {
     batch)
       timeout 250 "$fovea" bench --device cuda --shape llava-1.5-7b --batch 32 --repeat 3 --prune none \
         --prune adaptinfer --json "$out/batch.json"
+      ;;
+    tuned)
+      local -a shape=(bench --device cuda --shape llava-1.5-7b --prune none --prune adaptinfer)
+      export FOVEA_CACHE=$out/cache
+      timeout 250 "$fovea" "${shape[@]}" --batch 32 --repeat 1 --autotune --quiet >/dev/null &&
+        timeout 250 "$fovea" "${shape[@]}" --json "$out/tuned.json" &&
+        timeout 250 "$fovea" "${shape[@]}" --batch 32 --repeat 3 --json "$out/tuned-batch.json"
       ;;
     long)
       local tokens
@@ -97,7 +109,7 @@ run_step() {
     kernels)
       local bad=0
       suites kernels 8 '*cuda*' "$tests" || bad=1
-      suites vision 2 '*cuda*' "$(program vision_tests)" || bad=1
+      suites vision 2 '*cuda*:TowerOnTheGpu*' "$(program vision_tests)" || bad=1
       suites cuts 2 '*cuda*:*CutsOnTheGpu*' "$(program vlm_tests)" || bad=1  # and batches
       return $bad
       ;;

@@ -31,10 +31,19 @@ def runs_of(path):
     return plain, next((run for run in runs if run is not plain), {})
 
 
+def print_batch(run, label, reach):
+    parts = run["batch_ms"]
+    print(f"{run['batch']} questions side by side, {run['prune'] + label:19} {run['answers_per_s']:6.1f} answers a second "
+          f"(reach {reach}), {run['tokens_per_s']:.0f} tokens a second; vision {parts['vision']:.1f}, prefill "
+          f"{parts['prefill']:.1f}, decode {parts['decode']:.1f} of {parts['total']:.1f} ms; "
+          f"memory {run['peak_bytes'] / 1e9:.1f} GB")
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     peer = load(folder / "transformers.json") or {}
     plain, pruned = runs_of(folder / "bench.json")
+    tuned, tuned_pruned = runs_of(folder / "tuned.json")
     print(f"card: {peer.get('device', 'see above')}; transformers {peer.get('transformers', '-')}, "
           f"PyTorch {peer.get('torch', '-')}")
     ceilings = folder / "kernel-timings.txt"
@@ -44,12 +53,14 @@ def main():
     if plain.get("read_bandwidth"):
         print(f"ceiling: reading  {plain['read_bandwidth'] / 1e12:.2f} TB/s")
     print()
-    columns = ("transformers", "compiled", "floor", "fovea", "reach", "floor", "pruned", "reach")
+    columns = ("transformers", "compiled", "floor", "fovea", "tuned", "reach", "floor", "pruned", "tuned", "reach")
     print(f"{'milliseconds, LLaVA-1.5-7B shapes, bf16':40}" + "".join(f"{name:>13}" for name in columns))
     for title, key, reach, pruned_reach in ROWS:
-        values = [peer.get(key), peer.get("compiled_" + key), plain.get("floor", {}).get(key), plain.get(key), reach]
+        values = [peer.get(key), peer.get("compiled_" + key), plain.get("floor", {}).get(key), plain.get(key),
+                  tuned.get(key), reach]
         same = key == "vision_ms"
-        values += [None if same else pruned.get("floor", {}).get(key), None if same else pruned.get(key), pruned_reach]
+        values += [None if same else run.get(key) for run in (pruned.get("floor", {}), pruned, tuned_pruned)]
+        values.append(pruned_reach)
         print(f"{title:40}" + "".join(f"{number(value):>13}" for value in values))
     if pruned:
         print(f"{pruned['prune']}: scoring and choosing are {100 * pruned.get('select_share', 0):.1f} % of the prefill "
@@ -57,13 +68,13 @@ def main():
     if plain:
         print(f"memory: {plain['peak_bytes'] / 1e9:.2f} GB in all, {plain['decode_weight_bytes'] / 1e9:.2f} GB of it what a "
               "decoded token reads of the decoder")
-    for run, reach in zip(runs_of(folder / "batch.json"), BATCH_REACH):
-        if run.get("answers_per_s"):
-            parts = run["batch_ms"]
-            print(f"{run['batch']} questions side by side, {run['prune']:12} {run['answers_per_s']:6.1f} answers a second "
-                  f"(reach {reach}), {run['tokens_per_s']:.0f} tokens a second; vision {parts['vision']:.1f}, prefill "
-                  f"{parts['prefill']:.1f}, decode {parts['decode']:.1f} of {parts['total']:.1f} ms; "
-                  f"memory {run['peak_bytes'] / 1e9:.1f} GB")
+    for name, label in (("batch.json", ""), ("tuned-batch.json", ", tuned")):
+        for run, reach in zip(runs_of(folder / name), BATCH_REACH):
+            if run.get("answers_per_s"):
+                print_batch(run, label, reach)
+    for key in ("batch_answers_per_s", "compiled_batch_answers_per_s"):
+        if key in peer:
+            print(f"transformers, {key}: {peer[key]:.1f}")
     for path in sorted(folder.glob("bench-*.json"), key=lambda found: int(found.stem.split("-")[1])):
         for run in runs_of(path):
             if run:

@@ -19,7 +19,8 @@ ConstTensorView view_of(const std::vector<float>& values, std::int64_t heads) {
 }
 
 TensorView room_for(std::vector<float>& scores) {
-  return {reinterpret_cast<std::byte*>(scores.data()), DType::f32,
+  return {reinterpret_cast<std::byte*>(scores.data()),
+          DType::f32,
           {static_cast<std::int64_t>(scores.size())}};
 }
 
@@ -106,8 +107,7 @@ TEST(AdaptiveVit, shapes_that_disagree_are_usage_errors) {
   const std::vector<float> six(6), four(4);
   std::vector<float> scores(3);
   Context context;
-  EXPECT_FALSE(
-      scores_by_head_norms(context, view_of(six, 2), view_of(four, 2), room_for(scores)));
+  EXPECT_FALSE(scores_by_head_norms(context, view_of(six, 2), view_of(four, 2), room_for(scores)));
   EXPECT_FALSE(scores_by_head_norms(context, view_of(six, 3), view_of(six, 3), room_for(scores)));
 }
 

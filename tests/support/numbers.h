@@ -15,7 +15,8 @@ namespace fovea::testing {
 template <class T, DType dtype>
 class ListThere {
  public:
-  ListThere(Context& context, std::vector<T> values) : context_(context), values_(std::move(values)) {
+  ListThere(Context& context, std::vector<T> values)
+      : context_(context), values_(std::move(values)) {
     auto made = Tensor::allocate(shape(), dtype, context.device);
     EXPECT_TRUE(made);
     if (!made) return;
@@ -26,8 +27,8 @@ class ListThere {
   TensorView view() { return block_.view(); }
   /// The same as rows of equal width.
   TensorView matrix(std::int64_t rows) {
-    return {block_.view().data, dtype, Shape{rows, static_cast<std::int64_t>(values_.size()) / rows},
-            block_.device()};
+    return {block_.view().data, dtype,
+            Shape{rows, static_cast<std::int64_t>(values_.size()) / rows}, block_.device()};
   }
   std::vector<T> fetch() {
     if (values_.empty()) return values_;

@@ -39,9 +39,9 @@ struct Side {
   }
   std::vector<float> fetch(ConstTensorView there) {
     std::vector<float> here(static_cast<std::size_t>(there.shape.elements()));
-    EXPECT_TRUE(copy(context, there,
-                     TensorView(reinterpret_cast<std::byte*>(here.data()), DType::f32,
-                                there.shape)));
+    EXPECT_TRUE(
+        copy(context, there,
+             TensorView(reinterpret_cast<std::byte*>(here.data()), DType::f32, there.shape)));
     return here;
   }
 };
@@ -117,7 +117,8 @@ std::vector<VitPruneSettings> some_settings() {
   std::vector<VitPruneSettings> all;
   for (const VitKeepRule rule : {VitKeepRule::threshold, VitKeepRule::batch_average,
                                  VitKeepRule::top_k, VitKeepRule::random}) {
-    for (const VitScoreState state : {VitScoreState::last, VitScoreState::accu, VitScoreState::ema}) {
+    for (const VitScoreState state :
+         {VitScoreState::last, VitScoreState::accu, VitScoreState::ema}) {
       VitPruneSettings settings;
       settings.rule = rule;
       settings.state = state;

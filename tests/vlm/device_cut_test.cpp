@@ -83,8 +83,8 @@ Selection place(Context& context, const SomeSelection& chosen, std::vector<Tenso
                            Shape{static_cast<std::int64_t>(values.size())});
   };
   Selection selection;
-  selection.count = static_cast<std::int64_t>(
-      chosen.offsets.empty() ? chosen.sources.size() : chosen.offsets.size() - 1);
+  selection.count = static_cast<std::int64_t>(chosen.offsets.empty() ? chosen.sources.size()
+                                                                     : chosen.offsets.size() - 1);
   selection.appended = chosen.appended;
   held.push_back(placed(context, i32_view(chosen.sources)));
   selection.sources = held.back().view();
@@ -121,7 +121,8 @@ TEST_P(DeviceCutTest, moves_the_rows_that_the_host_would_move) {
         const SequenceLayout layout = some_layout(side_by_side);
         std::vector<Tensor> held;
         // As the host does it.
-        Tensor before = placed(host, hidden_view(values)), after = placed(host, hidden_view(values));
+        Tensor before = placed(host, hidden_view(values)),
+               after = placed(host, hidden_view(values));
         LiveSequence expected = some_sequence(before.view());
         const std::int32_t early = layout.visual_ids[4] >= 0 ? 4 : 5;
         expected.merged[early] = {1, 2};
@@ -139,9 +140,8 @@ TEST_P(DeviceCutTest, moves_the_rows_that_the_host_would_move) {
         Tensor positions = placed(context, i32_view(sequence.positions)),
                moved = placed(context, i32_view(sequence.positions));
         const LayerStage view(context, layout, sequence, nullptr, {});
-        const auto cut =
-            DeviceCut::make(context, view, place(context, chosen, held), mode, positions.view(),
-                            moved.view(), target.view(), sequence);
+        const auto cut = DeviceCut::make(context, view, place(context, chosen, held), mode,
+                                         positions.view(), moved.view(), target.view(), sequence);
         ASSERT_TRUE(cut) << cut.error().to_string();
         // What the next layer needs is there before anybody asked who survived.
         EXPECT_EQ(cut->places_known(), side_by_side);
@@ -175,10 +175,10 @@ TEST_P(DeviceCutTest, survivors_that_break_the_contract_come_out_when_they_are_s
       testing::Random(5).normals(std::int64_t{kSystem + kVisual + kText} * kWidth);
   const SequenceLayout layout = some_layout(true);
   const SomeSelection broken[] = {
-      {{4, 2}, {}, {}, 0},                          // out of order
-      {{4, 4}, {}, {}, 0},                          // twice
-      {{1, 4, 6}, {0, 2, 3}, {.5f, .5f, 1}, 3},     // more appended than there are
-      {{1, 1}, {0, 1, 2}, {1, 1}, 1},               // twice, once of them behind
+      {{4, 2}, {}, {}, 0},                       // out of order
+      {{4, 4}, {}, {}, 0},                       // twice
+      {{1, 4, 6}, {0, 2, 3}, {.5f, .5f, 1}, 3},  // more appended than there are
+      {{1, 1}, {0, 1, 2}, {1, 1}, 1},            // twice, once of them behind
   };
   for (const SomeSelection& chosen : broken) {
     std::vector<Tensor> held;
@@ -254,9 +254,8 @@ TEST_P(CutsOnTheGpu, keep_the_tokens_and_give_the_answers_of_cuts_by_the_host) {
     GTEST_SKIP() << reason;
   }
   const SmallDecoder model(4, {DeviceKind::cuda, 0});
-  MethodRequest request{
-      .name = GetParam().name,
-      .schedule = {.layers = GetParam().layers, .keep = GetParam().keep}};
+  MethodRequest request{.name = GetParam().name,
+                        .schedule = {.layers = GetParam().layers, .keep = GetParam().keep}};
   request.options = GetParam().options;
   if (GetParam().debiased) {
     DebiasRequest debias;
@@ -313,18 +312,35 @@ INSTANTIATE_TEST_SUITE_P(
     Methods, CutsOnTheGpu,
     ::testing::Values(
         MethodCase{"adaptinfer", "adaptinfer", {0, 2}},
-        MethodCase{.label = "adaptinfer_debiased", .name = "adaptinfer", .layers = {1, 2}, .debiased = true},
+        MethodCase{.label = "adaptinfer_debiased",
+                   .name = "adaptinfer",
+                   .layers = {1, 2},
+                   .debiased = true},
         MethodCase{"fastv", "fastv", {1, 2}},
         MethodCase{.label = "fastv_debiased", .name = "fastv", .layers = {1, 3}, .debiased = true},
         MethodCase{"himap", "himap", {1, 3}}, MethodCase{"pyramiddrop", "pyramiddrop", {1, 2}},
-        MethodCase{.label = "pyramiddrop_debiased", .name = "pyramiddrop", .layers = {0, 3}, .debiased = true},
-        MethodCase{"sparsevlm_v1", "sparsevlm", {0, 2}, {{7, false}, {3, false}}, {{"version", "1"}}},
-        MethodCase{"sparsevlm_v2", "sparsevlm", {1, 2}, {{7, false}, {3, false}}, {{"version", "2"}}},
-        MethodCase{.label = "sparsevlm_debiased", .name = "sparsevlm", .layers = {0, 1}, .options = {{"version", "1"}}, .debiased = true},
+        MethodCase{.label = "pyramiddrop_debiased",
+                   .name = "pyramiddrop",
+                   .layers = {0, 3},
+                   .debiased = true},
+        MethodCase{
+            "sparsevlm_v1", "sparsevlm", {0, 2}, {{7, false}, {3, false}}, {{"version", "1"}}},
+        MethodCase{
+            "sparsevlm_v2", "sparsevlm", {1, 2}, {{7, false}, {3, false}}, {{"version", "2"}}},
+        MethodCase{.label = "sparsevlm_debiased",
+                   .name = "sparsevlm",
+                   .layers = {0, 1},
+                   .options = {{"version", "1"}},
+                   .debiased = true},
         MethodCase{"fitprune", "fitprune", {1, 3}}, MethodCase{"random", "random", {0, 2}},
-        MethodCase{"uniform", "uniform", {1, 2}}, MethodCase{"divprune", "divprune", {0}, {{6, false}}},
+        MethodCase{"uniform", "uniform", {1, 2}},
+        MethodCase{"divprune", "divprune", {0}, {{6, false}}},
         MethodCase{"zipvl", "zipvl", {}, {}, {{"tau", "0.8"}}},
-        MethodCase{.label = "zipvl_debiased", .name = "zipvl", .keep = {}, .options = {{"tau", "0.7"}}, .debiased = true}),
+        MethodCase{.label = "zipvl_debiased",
+                   .name = "zipvl",
+                   .keep = {},
+                   .options = {{"tau", "0.7"}},
+                   .debiased = true}),
     [](const auto& tested) { return std::string(tested.param.label); });
 
 }  // namespace

@@ -182,11 +182,15 @@ TEST(TowerPruning, an_answer_equals_a_reference_decoder_on_the_survivors_in_both
   const testing::ReferenceDecoder reference(config.decoder, *files, *naming);
   const std::vector<std::shared_ptr<const Image>> images{picture(30)};
   const auto pruner = tower_pruner(visionzip(7, 2));
-  Context context;
+  Context context = testing::model_context();
   PictureFeatureCache cache(1);
   auto found = cache.get(context, *model(), *images[0], AspectMode::crop, pruner);
   ASSERT_TRUE(found) << found.error().to_string();
   const PictureFeatures& features = *found->features;
+  std::vector<float> states;
+  ASSERT_TRUE(testing::filled_there(context, features.tokens.shape(), states, [&](TensorView there) {
+    return copy(context, features.tokens.view(), there);
+  }));
   for (const PositionMode mode : {PositionMode::compact, PositionMode::original}) {
     auto s = session({.positions = mode, .tower = pruner, .aspect = AspectMode::crop});
     const Answer answer = ask(*s, question(images));
@@ -200,13 +204,13 @@ TEST(TowerPruning, an_answer_equals_a_reference_decoder_on_the_survivors_in_both
     for (const std::int32_t id : answer.prompt_token_ids) {
       std::vector<float> embedding(width);
       if (id != config.image_token_id) {
-        const TensorView view(reinterpret_cast<std::byte*>(embedding.data()), DType::f32,
-                              {1, config.decoder.hidden_size});
-        ASSERT_TRUE(model()->decoder().embed(context, {&id, 1}, view));
+        ASSERT_TRUE(testing::row_there(context, embedding, [&](TensorView there) {
+          return model()->decoder().embed(context, {&id, 1}, there);
+        }));
         positions.push_back(next++);
       } else {
-        const float* state = features.tokens.view().row<float>(static_cast<std::int64_t>(survivor));
-        std::copy_n(state, width, embedding.begin());
+        std::copy_n(states.begin() + static_cast<std::ptrdiff_t>(survivor * width), width,
+                    embedding.begin());
         if (mode == PositionMode::original) {
           positions.push_back(next + std::max((*features.tower_rows)[survivor] - 1, 0));
         } else {
@@ -295,12 +299,14 @@ class NoPatchSurvives final : public TowerPruner {
   Result<TowerTokens> run(Context& context, const VitEncoder& tower,
                           ConstTensorView pixels) override {
     const VitConfig& vit = tower.config();
-    FOVEA_TRY(Tensor states, Tensor::allocate(Shape{vit.tokens(), vit.hidden_size}, DType::f32));
+    FOVEA_TRY(Tensor states, Tensor::allocate(Shape{vit.tokens(), vit.hidden_size}, DType::f32,
+                                              context.device));
     FOVEA_CHECK(tower.forward(context, pixels, states.view()));
     TowerTokens left;
     left.rows = {0};
-    FOVEA_TRY(left.hidden, Tensor::allocate(Shape{1, vit.hidden_size}, DType::f32));
-    FOVEA_CHECK(convert(states.view().slice(0, 1), left.hidden.view()));
+    FOVEA_TRY(left.hidden,
+              Tensor::allocate(Shape{1, vit.hidden_size}, DType::f32, context.device));
+    FOVEA_CHECK(convert(context, states.view().slice(0, 1), left.hidden.view()));
     left.stages.push_back({.when = Hook::vit_block, .layer = 1, .kept = {0}});
     return left;
   }

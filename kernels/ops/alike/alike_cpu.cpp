@@ -46,8 +46,7 @@ std::vector<Match> closest(ConstTensorView keys, std::int64_t special, std::int6
   }
   std::stable_sort(matches.begin(), matches.end(),
                    [](const Match& x, const Match& y) { return x.cosine > y.cosine; });
-  matches.resize(static_cast<std::size_t>(
-      std::min<std::int64_t>(merges, std::ssize(matches))));
+  matches.resize(static_cast<std::size_t>(std::min<std::int64_t>(merges, std::ssize(matches))));
   std::sort(matches.begin(), matches.end(),
             [](const Match& x, const Match& y) { return x.from < y.from; });
   return matches;

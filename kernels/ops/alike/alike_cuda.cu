@@ -33,7 +33,8 @@ __global__ void __launch_bounds__(kThreads)
   double best = -INFINITY;
   int place = -1;
   for (int b = first_odd + 2 * warp; b < n; b += 2 * kWarps) {
-    const double dot = dot_of_warp(keys + std::int64_t{a} * stride, keys + std::int64_t{b} * stride, width);
+    const double dot =
+        dot_of_warp(keys + std::int64_t{a} * stride, keys + std::int64_t{b} * stride, width);
     const double scale = lengths[a] * lengths[b];
     const double cosine = scale > 0 ? dot / scale : 0.0;
     if (cosine > best) {
@@ -62,8 +63,8 @@ __global__ void __launch_bounds__(kThreads)
 /// A thread has one token: what it merges into, or -1. Those of even places by the rank of their
 /// match.
 __global__ void __launch_bounds__(kThreads)
-    merged_into_kernel(const double* cosines, const std::int32_t* targets, int evens, int first_even,
-                       int n, int merges, std::int32_t* into) {
+    merged_into_kernel(const double* cosines, const std::int32_t* targets, int evens,
+                       int first_even, int n, int merges, std::int32_t* into) {
   const int token = blockIdx.x * kThreads + threadIdx.x;
   if (token >= n) return;
   into[token] = -1;
@@ -73,8 +74,8 @@ __global__ void __launch_bounds__(kThreads)
   }
   int rank = 0;
   for (int other = 0; other < evens; ++other) {
-    const bool closer = cosines[other] > cosines[match] ||
-                        (cosines[other] == cosines[match] && other < match);
+    const bool closer =
+        cosines[other] > cosines[match] || (cosines[other] == cosines[match] && other < match);
     rank += closer && targets[other] >= 0 ? 1 : 0;
   }
   if (rank < merges) into[token] = targets[match];

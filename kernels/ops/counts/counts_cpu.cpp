@@ -69,9 +69,8 @@ Status listed_among_best(Context& context, ConstTensorView scores, ConstTensorVi
   FOVEA_CHECK(check_f32_rank(context, "listed_among_best scores", scores, 1));
   FOVEA_CHECK(check_numbers(context, "listed_among_best count", count, 1));
   FOVEA_CHECK(check_numbers(context, "listed_among_best found", found, 1));
-  if (std::any_of(listed.begin(), listed.end(), [&](std::int32_t index) {
-        return index < 0 || index >= scores.shape[0];
-      })) {
+  if (std::any_of(listed.begin(), listed.end(),
+                  [&](std::int32_t index) { return index < 0 || index >= scores.shape[0]; })) {
     return make_error(ErrorCode::usage, "an index is outside the scores")
         .in_field("listed_among_best listed");
   }

@@ -9,8 +9,8 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 
-unsigned blocks_for(std::int64_t count) {
-  return static_cast<unsigned>((count + kThreads - 1) / kThreads);
+unsigned blocks_for(std::int64_t count, int each = kThreads) {
+  return static_cast<unsigned>((count + each - 1) / each);
 }
 
 /// Larger scores rank before smaller ones, NaN last, lower indices first among equals.
@@ -21,22 +21,30 @@ __device__ __forceinline__ bool before(float a, int i, float b, int j) {
   return i < j;
 }
 
-/// ranks[i] = how many scores rank before i.
+constexpr int kEach = 4;  // scores that a warp ranks together
+
+/// ranks[i] = how many scores rank before i. Lanes share out those to compare with.
 __global__ void __launch_bounds__(kThreads)
     rank_kernel(const float* scores, int count, std::int32_t* ranks) {
-  __shared__ float tile[kThreads];
-  const int i = blockIdx.x * kThreads + threadIdx.x;
-  const float own = i < count ? scores[i] : 0.0f;
-  int rank = 0;
-  for (int first = 0; first < count; first += kThreads) {
-    const int j = first + threadIdx.x;
-    if (j < count) tile[threadIdx.x] = scores[j];
-    __syncthreads();
-    const int here = count - first < kThreads ? count - first : kThreads;
-    for (int k = 0; k < here; ++k) rank += before(tile[k], first + k, own, i) ? 1 : 0;
-    __syncthreads();
+  const int first = (blockIdx.x * kWarps + threadIdx.x / 32) * kEach, lane = threadIdx.x % 32;
+  if (first >= count) return;
+  float own[kEach];
+  int rank[kEach] = {};
+#pragma unroll
+  for (int k = 0; k < kEach; ++k) own[k] = first + k < count ? scores[first + k] : 0.0f;
+  for (int j = lane; j < count; j += 32) {
+    const float other = scores[j];
+#pragma unroll
+    for (int k = 0; k < kEach; ++k) rank[k] += before(other, j, own[k], first + k) ? 1 : 0;
   }
-  if (i < count) ranks[i] = rank;
+#pragma unroll
+  for (int k = 0; k < kEach; ++k) {
+#pragma unroll
+    for (int step = 16; step > 0; step /= 2) {
+      rank[k] += __shfl_xor_sync(0xFFFFFFFFu, rank[k], step);
+    }
+    if (lane == 0 && first + k < count) ranks[first + k] = rank[k];
+  }
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -52,7 +60,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int counted[kWarps];
   // Every thread has a stretch of its own.
   const int each = (count + kThreads - 1) / kThreads;
-  const int begin = min(count, static_cast<int>(threadIdx.x) * each), end = min(count, begin + each);
+  const int begin = min(count, static_cast<int>(threadIdx.x) * each),
+            end = min(count, begin + each);
   double sum = 0.0;
   for (int i = begin; i < end; ++i) sum += sorted[i];
   parts[threadIdx.x] = sum;
@@ -150,7 +159,7 @@ Result<const std::int32_t*> ranked(Context& context, ConstTensorView scores) {
   const auto count = static_cast<int>(scores.shape[0]);
   FOVEA_TRY(const TensorView ranks, context.workspace.take({count}, DType::i32));
   if (count > 0) {
-    rank_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+    rank_kernel<<<blocks_for(count, kWarps * kEach), kThreads, 0, stream_of(context)>>>(
         scores.as<float>(), count, ranks.as<std::int32_t>());
     FOVEA_LAUNCH_CHECK("ranks");
   }

@@ -207,17 +207,17 @@ Status merge_rows(Context& context, ConstTensorView from, ConstTensorView offset
   };
   if (!list(offsets, DType::i32) || !list(sources, DType::i32) || !list(weights, DType::f32) ||
       sources.shape != weights.shape || offsets.shape[0] < 1) {
-    return usage("merge sources", "expected i32 offsets and sources and f32 weights where the "
-                                  "context works, found " +
-                                      offsets.shape.to_string() + ", " +
-                                      sources.shape.to_string() + ", " +
-                                      weights.shape.to_string());
+    return usage("merge sources",
+                 "expected i32 offsets and sources and f32 weights where the "
+                 "context works, found " +
+                     offsets.shape.to_string() + ", " + sources.shape.to_string() + ", " +
+                     weights.shape.to_string());
   }
 #ifdef FOVEA_WITH_CUDA
   if (context.device.kind == DeviceKind::cuda) {
     FOVEA_CHECK(check_activation_rank(context, "merge from", from, 2));
-    FOVEA_CHECK(check_activation_shape(context, "merge to", to,
-                                       {offsets.shape[0] - 1, from.shape[1]}));
+    FOVEA_CHECK(
+        check_activation_shape(context, "merge to", to, {offsets.shape[0] - 1, from.shape[1]}));
     return merge_rows_cuda(context, from, offsets.as<std::int32_t>(), sources.as<std::int32_t>(),
                            weights.as<float>(), to);
   }

@@ -39,13 +39,14 @@ __global__ void __launch_bounds__(kThreads)
 /// The same eight elements at a time.
 template <class From, class To>
 __global__ void __launch_bounds__(kThreads)
-    convert_packs_kernel(const From* from, std::int64_t from_stride, const std::int32_t* rows, To* to,
-                         std::int64_t to_stride, std::int64_t width) {
+    convert_packs_kernel(const From* from, std::int64_t from_stride, const std::int32_t* rows,
+                         To* to, std::int64_t to_stride, std::int64_t width) {
   let_next_prepare();
   wait_for_previous();
   const From* const source = from + rows[blockIdx.x] * from_stride;
   To* const target = to + blockIdx.x * to_stride;
-  for (std::int64_t c = (blockIdx.y * kThreads + threadIdx.x) * 8; c < width; c += gridDim.y * kThreads * 8) {
+  for (std::int64_t c = (blockIdx.y * kThreads + threadIdx.x) * 8; c < width;
+       c += gridDim.y * kThreads * 8) {
     float values[8];
     load8(source + c, values);
     Pack<To, 8> pack;
@@ -83,23 +84,24 @@ Status copy_whole_rows(Context& context, ConstTensorView from, const std::int32_
   const std::size_t element = dtype_size(from.dtype);
   const std::int64_t width = to.shape[1];
   const auto count = static_cast<unsigned>(to.rows());
-  const auto launch = [&](auto kernel, auto source, std::int64_t from_stride, auto target, std::int64_t to_stride,
-                          std::int64_t pieces) {
-    return launch_early(context, "gather rows", kernel, count, kThreads, 0, source, from_stride, rows, target,
-                        to_stride, pieces);
+  const auto launch = [&](auto kernel, auto source, std::int64_t from_stride, auto target,
+                          std::int64_t to_stride, std::int64_t pieces) {
+    return launch_early(context, "gather rows", kernel, count, kThreads, 0, source, from_stride,
+                        rows, target, to_stride, pieces);
   };
   if (in_pieces(from.data, from.row_stride, width, element) &&
       in_pieces(to.data, to.row_stride, width, element)) {
     const auto per_piece = static_cast<std::int64_t>(sizeof(uint4) / element);
-    return launch(copy_rows_kernel<uint4>, reinterpret_cast<const uint4*>(from.data), from.row_stride / per_piece,
-                  reinterpret_cast<uint4*>(to.data), to.row_stride / per_piece, width / per_piece);
+    return launch(copy_rows_kernel<uint4>, reinterpret_cast<const uint4*>(from.data),
+                  from.row_stride / per_piece, reinterpret_cast<uint4*>(to.data),
+                  to.row_stride / per_piece, width / per_piece);
   }
   if (element == sizeof(float)) {
-    return launch(copy_rows_kernel<float>, reinterpret_cast<const float*>(from.data), from.row_stride,
-                  reinterpret_cast<float*>(to.data), to.row_stride, width);
+    return launch(copy_rows_kernel<float>, reinterpret_cast<const float*>(from.data),
+                  from.row_stride, reinterpret_cast<float*>(to.data), to.row_stride, width);
   }
-  return launch(copy_rows_kernel<std::uint16_t>, reinterpret_cast<const std::uint16_t*>(from.data), from.row_stride,
-                reinterpret_cast<std::uint16_t*>(to.data), to.row_stride, width);
+  return launch(copy_rows_kernel<std::uint16_t>, reinterpret_cast<const std::uint16_t*>(from.data),
+                from.row_stride, reinterpret_cast<std::uint16_t*>(to.data), to.row_stride, width);
 }
 
 }  // namespace
@@ -113,16 +115,20 @@ Status gather_rows_cuda(Context& context, ConstTensorView from, const std::int32
       using To = typename decltype(to_type)::type;
       const std::int64_t width = to.shape[1];
       const auto launch = [&](auto kernel, unsigned parts) {
-        return launch_early(context, "gather rows", kernel, dim3(static_cast<unsigned>(to.rows()), parts), kThreads,
-                            0, reinterpret_cast<const From*>(from.data), from.row_stride, rows,
+        return launch_early(context, "gather rows", kernel,
+                            dim3(static_cast<unsigned>(to.rows()), parts), kThreads, 0,
+                            reinterpret_cast<const From*>(from.data), from.row_stride, rows,
                             reinterpret_cast<To*>(to.data), to.row_stride, width);
       };
       const bool packed = width % 8 == 0 && from.row_stride % 8 == 0 && to.row_stride % 8 == 0 &&
                           in_pieces(from.data, 0, 0, 1) && in_pieces(to.data, 0, 0, 1);
       // A lone row is shared by several blocks.
       const auto parts = static_cast<unsigned>(
-          to.rows() == 1 ? std::max<std::int64_t>(1, std::min<std::int64_t>(width / (8 * kThreads), 8)) : 1);
-      return packed ? launch(convert_packs_kernel<From, To>, parts) : launch(convert_rows_kernel<From, To>, 1);
+          to.rows() == 1
+              ? std::max<std::int64_t>(1, std::min<std::int64_t>(width / (8 * kThreads), 8))
+              : 1);
+      return packed ? launch(convert_packs_kernel<From, To>, parts)
+                    : launch(convert_rows_kernel<From, To>, 1);
     });
   });
 }

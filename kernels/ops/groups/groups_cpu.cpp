@@ -96,8 +96,8 @@ Status density_peak_groups(Context& context, ConstTensorView x, const Groups& gr
   const std::int64_t rows = x.rows(), wanted = groups.offsets.rows() - 1;
   FOVEA_CHECK(check_groups(context, groups, rows));
   if (wanted < 1 || wanted > rows) {
-    return make_error(ErrorCode::usage, std::to_string(wanted) + " groups of " +
-                                            std::to_string(rows) + " rows")
+    return make_error(ErrorCode::usage,
+                      std::to_string(wanted) + " groups of " + std::to_string(rows) + " rows")
         .in_field("density_peak_groups groups");
   }
 #ifdef FOVEA_WITH_CUDA
@@ -128,8 +128,7 @@ Status density_peak_groups(Context& context, ConstTensorView x, const Groups& gr
 Status join_most_alike(Context& context, ConstTensorView likeness, const Groups& groups) {
   FOVEA_CHECK(check_f32_rank(context, "join_most_alike likeness", likeness, 2));
   const std::int64_t others = likeness.rows(), targets = groups.offsets.rows() - 1;
-  FOVEA_CHECK(
-      check_f32_shape(context, "join_most_alike likeness", likeness, {others, targets}));
+  FOVEA_CHECK(check_f32_shape(context, "join_most_alike likeness", likeness, {others, targets}));
   FOVEA_CHECK(check_groups(context, groups, targets + others));
   if (targets < 1) {
     return make_error(ErrorCode::usage, "nothing to join").in_field("join_most_alike likeness");
@@ -140,8 +139,7 @@ Status join_most_alike(Context& context, ConstTensorView likeness, const Groups&
   std::vector<std::vector<std::int32_t>> list;
   for (std::int64_t t = 0; t < targets; ++t) list.push_back({static_cast<std::int32_t>(t)});
   for (std::int64_t i = 0; i < others; ++i) {
-    const auto best =
-        arg_max(std::span(likeness.row<float>(i), static_cast<std::size_t>(targets)));
+    const auto best = arg_max(std::span(likeness.row<float>(i), static_cast<std::size_t>(targets)));
     list[static_cast<std::size_t>(best)].push_back(static_cast<std::int32_t>(targets + i));
   }
   write(list, groups);
@@ -179,8 +177,8 @@ Status singles_and_groups(Context& context, ConstTensorView singles, ConstTensor
   const std::int64_t all = single + members;
   FOVEA_CHECK(check_list(context, "singles_and_groups sources", sources, DType::i32, all));
   FOVEA_CHECK(check_list(context, "singles_and_groups weights", weights, DType::f32, all));
-  FOVEA_CHECK(check_list(context, "singles_and_groups offsets", offsets, DType::i32,
-                         single + count + 1));
+  FOVEA_CHECK(
+      check_list(context, "singles_and_groups offsets", offsets, DType::i32, single + count + 1));
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) {
     return singles_and_groups_cuda(context, singles, names, groups, weigh, sources, offsets,
@@ -200,7 +198,8 @@ Status singles_and_groups(Context& context, ConstTensorView singles, ConstTensor
   for (std::int64_t g = 0; g < count; ++g) {
     const std::int32_t begin = offset[single + g], end = offset[single + g + 1];
     const bool mean = weigh == GroupWeights::mean;
-    const float share = 1.0f / static_cast<float>(mean ? end - begin : std::max(end - begin - 1, 1));
+    const float share =
+        1.0f / static_cast<float>(mean ? end - begin : std::max(end - begin - 1, 1));
     for (std::int32_t s = begin; s < end; ++s) {
       source[s] = names.as<std::int32_t>()[groups.members.as<std::int32_t>()[s - shift]];
       weight[s] = !mean && s == begin ? 1.0f : share;

@@ -157,7 +157,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // ---- Layout ------------------------------------------------------------------------------------
 
-/// One block. Group g begins with first[g] (or with g itself), then come the things i with joined[i]
+/// One block. Group g begins with first[g] (or with g itself), then come the things i with
+/// joined[i]
 /// == g, ascending, under the name i + shift.
 __global__ void __launch_bounds__(kLayoutThreads)
     layout_kernel(const std::int32_t* first, const std::int32_t* joined, int n, int groups,
@@ -197,8 +198,8 @@ __global__ void __launch_bounds__(kThreads)
   for (int step = 16; step > 0; step /= 2) {
     const float other = __shfl_xor_sync(0xFFFFFFFFu, most, step);
     const int place = __shfl_xor_sync(0xFFFFFFFFu, best, step);
-    const bool better = place < targets && (best == targets || other > most ||
-                                            (other == most && place < best));
+    const bool better =
+        place < targets && (best == targets || other > most || (other == most && place < best));
     most = better ? other : most;
     best = better ? place : best;
   }

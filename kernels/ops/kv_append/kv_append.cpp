@@ -32,10 +32,6 @@ Status turn_and_write_last_rows(Context&, const KvTables&, TensorView, ConstTens
   return no_device();
 }
 
-Status increase(Context&, TensorView, std::int32_t) {
-  return no_device();
-}
-
 Status increase(Context&, TensorView, ConstTensorView) {
   return no_device();
 }

@@ -63,8 +63,6 @@ Status turn_and_write_last_rows(Context& context, const KvTables& tables, Tensor
                                 ConstTensorView keys, ConstTensorView values,
                                 ConstTensorView positions, float theta);
 
-/// Adds `by` to i32 numbers on the device.
-Status increase(Context& context, TensorView numbers, std::int32_t by);
 /// numbers[r, c] += by[c]: i32 [rows, n] (row stride allowed) and [n], both on the device.
 Status increase(Context& context, TensorView numbers, ConstTensorView by);
 

@@ -175,11 +175,6 @@ __global__ void increase_columns_kernel(std::int32_t* numbers, std::int64_t stri
   if (i < width) numbers[blockIdx.y * stride + i] += by[i];
 }
 
-__global__ void increase_kernel(std::int32_t* numbers, int count, std::int32_t by) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i < count) numbers[i] += by;
-}
-
 Status check_rows(const Context& context, ConstTensorView keys, ConstTensorView values) {
   FOVEA_CHECK(check_activation_shape(context, "kv keys", keys, keys.shape));
   FOVEA_CHECK(check_activation_shape(context, "kv values", values, keys.shape));
@@ -338,15 +333,6 @@ Status turn_and_write_last_rows(Context& context, const KvTables& tables, Tensor
         Source<From>{reinterpret_cast<const From*>(value.data), value.row_stride}, tables,
         positions.as<std::int32_t>(), heads, kv_heads, half, log2_ratio);
   });
-}
-
-Status increase(Context& context, TensorView numbers, std::int32_t by) {
-  const auto count = static_cast<int>(numbers.shape.elements());
-  if (count == 0) return {};
-  increase_kernel<<<(count + 127) / 128, 128, 0, stream_of(context)>>>(numbers.as<std::int32_t>(),
-                                                                       count, by);
-  FOVEA_LAUNCH_CHECK("increase");
-  return {};
 }
 
 Status increase(Context& context, TensorView numbers, ConstTensorView by) {

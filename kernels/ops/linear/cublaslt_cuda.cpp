@@ -40,28 +40,31 @@ ProductKey bucket_of(ProductKey key) {
   return key;
 }
 
-/// The algorithm that the table has for a bucket, as the library proposes it. Errors: bad_input
-/// where it does not.
-Result<cublasLtMatmulAlgo_t> kept_algorithm(const CublasLibrary& library, const ProductKey& bucket,
-                                            const AlgorithmWords& words,
-                                            const std::vector<cublasLtMatmulAlgo_t>& candidates) {
-  // What a file says goes to the library only where the library has proposed the same.
-  for (const cublasLtMatmulAlgo_t& candidate : candidates) {
-    if (words_of(candidate) == words) return candidate;
+/// The algorithm that the table has for a bucket, as the library proposes it; nothing where it does
+/// not.
+std::optional<cublasLtMatmulAlgo_t> kept_algorithm(const CublasLibrary& library,
+                                                   const ProductKey& bucket,
+                                                   const CublasProduct& described,
+                                                   const AlgorithmWords& words) {
+  // What a file says goes to the library only where the library has proposed the same. Among its
+  // first proposals another process may find others.
+  for (const int count : {kCublasCandidates, 32 * kCublasCandidates}) {
+    const auto candidates = algorithm_candidates(library.handle, bucket, described, count);
+    if (!candidates) return std::nullopt;
+    for (const cublasLtMatmulAlgo_t& candidate : *candidates) {
+      if (words_of(candidate) == words) return candidate;
+    }
   }
-  return make_error(ErrorCode::bad_input, "the algorithm kept for a product of " +
-                                              bucket.to_string() +
-                                              " is none that cuBLASLt offers for it")
-      .in_file(library.path)
-      .in_field("algorithm")
-      .with_remedy("Remove the file, or run with --autotune, which replaces it");
+  return std::nullopt;
 }
 
 /// Times a product of `rows` rows and brings the table up to date.
 Status tune(Context& context, CublasLibrary& library, const ProductKey& bucket, std::int64_t rows,
-            const Operands& operands, const std::vector<cublasLtMatmulAlgo_t>& candidates) {
+            const Operands& operands, const CublasProduct& described) {
   const auto known = library.table.products.find(bucket);
   if (!library.tuned.contains(bucket)) {
+    FOVEA_TRY(const auto candidates,
+              algorithm_candidates(library.handle, bucket, described, kCublasCandidates));
     FOVEA_TRY(const auto found, tune_product(context, library.handle, bucket, rows, operands.weight,
                                              operands.x, candidates));
     library.tuned.insert(bucket);
@@ -76,9 +79,10 @@ Status tune(Context& context, CublasLibrary& library, const ProductKey& bucket, 
     if (!kept.words || (rows >= kept.least && rows <= kept.most)) return {};
     ProductKey key = bucket;
     key.rows = rows;
-    FOVEA_TRY(const auto algorithm, kept_algorithm(library, bucket, *kept.words, candidates));
+    const auto algorithm = kept_algorithm(library, bucket, described, *kept.words);
+    if (!algorithm) return {};
     FOVEA_TRY(const bool holds,
-              beats_library(context, library.handle, key, operands.weight, operands.x, algorithm));
+              beats_library(context, library.handle, key, operands.weight, operands.x, *algorithm));
     if (!holds) return {};
     kept.least = std::min(kept.least, rows);
     kept.most = std::max(kept.most, rows);
@@ -98,20 +102,17 @@ Result<std::optional<cublasLtMatmulAlgo_t>> tabled_algorithm(Context& context,
   if (!timed && (library.autotune || !library.table.products.contains(bucket))) return own;
   CublasProduct whole;
   FOVEA_CHECK(describe_product(bucket, operands.bias, whole));
-  const auto candidates = algorithm_candidates(library.handle, bucket, whole, kCublasCandidates);
-  if (!candidates && candidates.error().code == ErrorCode::unsupported) return own;
-  if (!candidates) return candidates.error();
   if (timed) {
-    const Status tuned = tune(context, library, bucket, key.rows, operands, *candidates);
+    const Status tuned = tune(context, library, bucket, key.rows, operands, whole);
     if (!tuned && tuned.error().code != ErrorCode::unsupported) return tuned.error();
   }
   const auto known = library.table.products.find(bucket);
   if (known == library.table.products.end()) return own;
   const KeptAlgorithm& kept = known->second;
   if (!kept.words || key.rows < kept.least || key.rows > kept.most) return own;
-  FOVEA_TRY(const auto algorithm, kept_algorithm(library, bucket, *kept.words, *candidates));
-  if (!algorithm_fits(library.handle, described, algorithm)) return own;
-  return std::optional(algorithm);
+  const auto algorithm = kept_algorithm(library, bucket, whole, *kept.words);
+  if (!algorithm || !algorithm_fits(library.handle, described, *algorithm)) return own;
+  return algorithm;
 }
 
 Result<cublasLtMatmulAlgo_t> find_algorithm(Context& context, CublasLibrary& library,

@@ -107,7 +107,8 @@ Status rate_by_distance(Context& context, ConstTensorView tile, ConstTensorView 
     return rate_by_distance_cuda(context, tile, shares, rows, columns, weights, ratings);
   }
 #endif
-  for (std::int64_t head = 0; head < heads; ++head) std::fill_n(ratings.row<float>(head), width, 0.0f);
+  for (std::int64_t head = 0; head < heads; ++head)
+    std::fill_n(ratings.row<float>(head), width, 0.0f);
   std::vector<float> corrections(columns.size());
   for (std::int64_t r = 0; r < count; ++r) {
     const float share = shares.as<float>()[r];
@@ -162,7 +163,8 @@ Status mean_of_rows(Context& context, ConstTensorView x, ConstTensorView rows, T
           .in_field("mean_of_rows rows");
     }
     const float* values = x.row<float>(row);
-    for (std::int64_t c = 0; c < mean.shape[0]; ++c) out[c] += values[c] / static_cast<float>(count);
+    for (std::int64_t c = 0; c < mean.shape[0]; ++c)
+      out[c] += values[c] / static_cast<float>(count);
   }
   return {};
 }

@@ -201,7 +201,8 @@ Status shift_numbers_cuda(Context& context, TensorView numbers, std::int32_t by)
 
 Status rater_shares_cuda(Context& context, ConstTensorView products, TensorView shares) {
   const Workspace::Scope scope(context.workspace);
-  const auto tokens = static_cast<int>(products.rows()), words = static_cast<int>(products.shape[1]);
+  const auto tokens = static_cast<int>(products.rows()),
+             words = static_cast<int>(products.shape[1]);
   const cudaStream_t stream = stream_of(context);
   FOVEA_TRY(const TensorView largest, context.workspace.take({tokens}, DType::f32));
   // The workspace knows no double: numbers of eight bytes.

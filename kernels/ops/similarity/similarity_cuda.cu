@@ -89,7 +89,9 @@ Status launch_products(const Products& task, cudaStream_t stream) {
 // ---- Rows far from each other ------------------------------------------------------------------
 
 /// The larger one; the second where one is not a number, as std::max has it.
-__device__ __forceinline__ float larger(float a, float b) { return a < b ? b : a; }
+__device__ __forceinline__ float larger(float a, float b) {
+  return a < b ? b : a;
+}
 
 /// A warp has one row of a tile of products: its largest, itself left out.
 __global__ void __launch_bounds__(kThreads)
@@ -148,18 +150,93 @@ __global__ void __launch_bounds__(kPickThreads)
   chosen[place] = 1.0f;
 }
 
+/// Where blocks leave the best of their rows, and how many have.
+struct Candidates {
+  float* values;
+  std::int32_t* places;
+  int* done;
+};
+
+/// The better of two candidates: the smaller number, then the lower row.
+__device__ __forceinline__ void take_better(float other, int where, float& least, int& place) {
+  if (other < least || (other == least && where < place)) {
+    least = other;
+    place = where;
+  }
+}
+
 /// A warp has one row: its cosine with the row picked last, rounded as products_kernel rounds it.
+/// The block that is done last picks the next row.
 __global__ void __launch_bounds__(kThreads)
-    compare_kernel(const float* unit, std::int64_t stride, int n, int width, const std::int32_t* pick,
-                   float* nearest) {
-  const int row = blockIdx.x * kWarps + threadIdx.x / 32, lane = threadIdx.x % 32;
-  if (row >= n) return;
-  const float* const a = unit + *pick * stride;
-  const float* const b = unit + row * stride;
+    compare_kernel(const float* unit, std::int64_t stride, int n, int width, std::int32_t* pick,
+                   float* nearest, float* chosen, const Candidates candidates) {
+  __shared__ float values[kWarps];
+  __shared__ int places[kWarps];
+  __shared__ bool last;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int row = blockIdx.x * kWarps + warp, picked = *pick;
   float sum = 0.0f;
-  for (int k = lane; k < width; k += 32) sum = fmaf(a[k], b[k], sum);
+  if (row < n) {
+    const float* const a = unit + picked * stride;
+    const float* const b = unit + row * stride;
+    // Added one after another, but many loads are on their way together.
+    constexpr int kAhead = 16;
+    int k = lane;
+    for (; k + 32 * (kAhead - 1) < width; k += 32 * kAhead) {
+      float left[kAhead], right[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        left[i] = a[k + 32 * i];
+        right[i] = b[k + 32 * i];
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) sum = fmaf(left[i], right[i], sum);
+    }
+    for (; k < width; k += 32) sum = fmaf(a[k], b[k], sum);
+  }
   sum = sum_of_warp(sum);
-  if (lane == 0) nearest[row] = row == *pick ? INFINITY : larger(nearest[row], sum);
+  if (lane == 0) {
+    values[warp] = INFINITY;
+    places[warp] = n;
+    if (row < n) {
+      const float largest = row == picked ? INFINITY : larger(nearest[row], sum);
+      nearest[row] = largest;
+      if (largest < INFINITY) {
+        values[warp] = largest;
+        places[warp] = row;
+      }
+    }
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    float least = values[0];
+    int place = places[0];
+    for (int w = 1; w < kWarps; ++w) take_better(values[w], places[w], least, place);
+    candidates.values[blockIdx.x] = least;
+    candidates.places[blockIdx.x] = place;
+    __threadfence();
+    last = atomicAdd(candidates.done, 1) == static_cast<int>(gridDim.x) - 1;
+  }
+  __syncthreads();
+  if (!last || warp > 0) return;
+  __threadfence();
+  float least = INFINITY;
+  int place = n;
+  for (int i = lane; i < static_cast<int>(gridDim.x); i += 32) {
+    const float other = static_cast<const volatile float*>(candidates.values)[i];
+    take_better(other, static_cast<const volatile std::int32_t*>(candidates.places)[i], least, place);
+  }
+#pragma unroll
+  for (int step = 16; step > 0; step /= 2) {
+    const float other = __shfl_xor_sync(0xFFFFFFFFu, least, step);
+    const int where = __shfl_xor_sync(0xFFFFFFFFu, place, step);
+    take_better(other, where, least, place);
+  }
+  if (lane > 0) return;
+  *candidates.done = 0;
+  if (place == n) place = 0;  // no number at all
+  *pick = place;
+  chosen[place] = 1.0f;
 }
 
 __global__ void __launch_bounds__(kThreads) fill_kernel(float* values, float value, int count) {
@@ -228,16 +305,21 @@ Status farthest_rows_cuda(Context& context, ConstTensorView unit, TensorView ind
       FOVEA_LAUNCH_CHECK("nearest other row");
     }
   }
-  for (std::int64_t count = 0; count < indices.rows(); ++count) {
-    pick_kernel<<<1, kPickThreads, 0, stream>>>(nearest.as<float>(), n, chosen.as<float>(),
-                                                pick.as<std::int32_t>());
-    FOVEA_LAUNCH_CHECK("pick of a row");
-    if (count == 0) {
-      fill_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(nearest.as<float>(), -INFINITY, n);
-      FOVEA_LAUNCH_CHECK("fill");
-    }
-    compare_kernel<<<blocks(n, kWarps), kThreads, 0, stream>>>(
-        unit.as<float>(), unit.row_stride, n, width, pick.as<std::int32_t>(), nearest.as<float>());
+  pick_kernel<<<1, kPickThreads, 0, stream>>>(nearest.as<float>(), n, chosen.as<float>(),
+                                              pick.as<std::int32_t>());
+  FOVEA_LAUNCH_CHECK("pick of a row");
+  fill_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(nearest.as<float>(), -INFINITY, n);
+  FOVEA_LAUNCH_CHECK("fill");
+  const unsigned grid = blocks(n, kWarps);
+  FOVEA_TRY(const TensorView values, context.workspace.take({std::int64_t{grid}}, DType::f32));
+  FOVEA_TRY(const TensorView places, context.workspace.take({std::int64_t{grid}}, DType::i32));
+  FOVEA_TRY(const TensorView done, context.workspace.take({1}, DType::i32));
+  FOVEA_CUDA_CHECK(cudaMemsetAsync(done.data, 0, sizeof(int), stream));
+  const Candidates candidates{values.as<float>(), places.as<std::int32_t>(), done.as<int>()};
+  for (std::int64_t count = 1; count < indices.rows(); ++count) {
+    compare_kernel<<<grid, kThreads, 0, stream>>>(unit.as<float>(), unit.row_stride, n, width,
+                                                  pick.as<std::int32_t>(), nearest.as<float>(),
+                                                  chosen.as<float>(), candidates);
     FOVEA_LAUNCH_CHECK("comparison with a row");
   }
   return top_k_indices_cuda(context, chosen, indices);

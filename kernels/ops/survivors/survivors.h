@@ -29,9 +29,9 @@ struct ClosedRows {
   TensorView weights;  // f32 [n - m + s]
 };
 
-/// Fills `rows` for a sequence of n rows of which `visual` (m of them, ascending) are visual tokens.
-/// Where the context computes, `list` is not looked at by the host: on a GPU it must be right.
-/// Errors: usage (shapes, types, places).
+/// Fills `rows` for a sequence of n rows of which `visual` (m of them, ascending) are visual
+/// tokens. Where the context computes, `list` is not looked at by the host: on a GPU it must be
+/// right. Errors: usage (shapes, types, places).
 Status close_up(Context& context, const SurvivorList& list, std::span<const std::int32_t> visual,
                 const ClosedRows& rows);
 

@@ -36,10 +36,9 @@ Status check(const Context& context, const SurvivorList& list, std::int64_t pres
   const std::int64_t left = rows.firsts.rows();
   FOVEA_CHECK(check_list(context, "close_up firsts", rows.firsts, DType::i32, left));
   if (stay < 0 || list.appended < 0 || list.appended > stay || stay > present || left < stay) {
-    return wrong("close_up", std::to_string(stay) + " survivors, " +
-                                 std::to_string(list.appended) + " appended, of " +
-                                 std::to_string(present) + " tokens in " + std::to_string(left) +
-                                 " rows");
+    return wrong("close_up", std::to_string(stay) + " survivors, " + std::to_string(list.appended) +
+                                 " appended, of " + std::to_string(present) + " tokens in " +
+                                 std::to_string(left) + " rows");
   }
   if (rows.offsets.empty()) return {};
   const std::int64_t all = left - stay + sources;

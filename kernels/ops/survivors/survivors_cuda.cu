@@ -63,7 +63,8 @@ struct NewRows {
 
 /// The first `total` threads have a row of the sequence each, the others a survivor.
 __global__ void __launch_bounds__(kThreads)
-    close_up_kernel(const Survivors survivors, const VisualRows visual, int total, const NewRows to) {
+    close_up_kernel(const Survivors survivors, const VisualRows visual, int total,
+                    const NewRows to) {
   const int item = blockIdx.x * kThreads + threadIdx.x;
   if (item < total) {
     const int before = visual.before(item);
@@ -109,8 +110,7 @@ Status close_up_cuda(Context& context, const SurvivorList& list,
     FOVEA_TRY(where.list, upload(context, visual));
   }
   const Survivors survivors{list.sources.as<std::int32_t>(), list.offsets.as<std::int32_t>(),
-                            list.weights.as<float>(), stay,
-                            stay - static_cast<int>(list.appended)};
+                            list.weights.as<float>(), stay, stay - static_cast<int>(list.appended)};
   const NewRows to{rows.firsts.as<std::int32_t>(), rows.offsets.as<std::int32_t>(),
                    rows.sources.as<std::int32_t>(), rows.weights.as<float>()};
   const auto blocks = static_cast<unsigned>((total + stay + kThreads) / kThreads);

@@ -33,9 +33,9 @@ Merged groups(Context& context, const Keys& keys, const std::vector<float>& size
       new_sizes(context, std::vector<float>(left, -7.0f)),
       bias(context, std::vector<float>(left, -7.0f));
   Numbers offsets(context, Ids(left + 1, -7)), members(context, Ids(keys.size(), -7));
-  const Status status =
-      merge_alike(context, keys_there.matrix(n), sizes_there.view(), special,
-                  {{offsets.view(), members.view()}, weights.view(), new_sizes.view(), bias.view()});
+  const Status status = merge_alike(
+      context, keys_there.matrix(n), sizes_there.view(), special,
+      {{offsets.view(), members.view()}, weights.view(), new_sizes.view(), bias.view()});
   EXPECT_TRUE(status) << status.error().to_string();
   return {offsets.fetch(), members.fetch(), weights.fetch(), new_sizes.fetch(), bias.fetch()};
 }
@@ -68,8 +68,8 @@ TEST_P(AlikeTest, the_length_of_a_key_does_not_matter) {
 
 TEST_P(AlikeTest, several_may_merge_into_one) {
   Context context = test_context(GetParam().device);
-  const Merged found = groups(context, {{9, 9}, {1, 0}, {1, 0}, {0, 1}, {1, 0}, {0, -1}},
-                              {1, 1, 2, 1, 1, 1}, 2, 1);
+  const Merged found =
+      groups(context, {{9, 9}, {1, 0}, {1, 0}, {0, 1}, {1, 0}, {0, -1}}, {1, 1, 2, 1, 1, 1}, 2, 1);
   EXPECT_EQ(found.sources, (Ids{0, 1, 2, 4, 3, 5}));
   EXPECT_EQ(found.weights, (std::vector<float>{1, .25f, .5f, .25f, 1, 1}));
 }
@@ -118,8 +118,9 @@ TEST_P(AlikeTest, more_merges_than_there_can_be_are_refused) {
   Scores keys(context, std::vector<float>(8, 1)), sizes(context, std::vector<float>(4, 1)),
       two(context, std::vector<float>(2, 1));
   Numbers offsets(context, Ids(3, 0)), members(context, Ids(4, 0));
-  EXPECT_FALSE(merge_alike(context, keys.matrix(4), sizes.view(), 1,
-                           {{offsets.view(), members.view()}, sizes.view(), two.view(), two.view()}));
+  EXPECT_FALSE(
+      merge_alike(context, keys.matrix(4), sizes.view(), 1,
+                  {{offsets.view(), members.view()}, sizes.view(), two.view(), two.view()}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Devices, AlikeTest,

@@ -38,7 +38,8 @@ TEST_P(CountsTest, many_tokens_are_counted_as_one_after_another_would_count_them
   Context context = test_context(GetParam().device);
   Random random(8);
   std::vector<float> mass;
-  for (int i = 0; i < 2945; ++i) mass.push_back(std::abs(random.normal()) * (i % 17 == 0 ? 9.0f : .1f));
+  for (int i = 0; i < 2945; ++i)
+    mass.push_back(std::abs(random.normal()) * (i % 17 == 0 ? 9.0f : .1f));
   std::vector<float> sorted = mass;
   std::sort(sorted.begin(), sorted.end(), std::greater<>());
   for (const double tau : {.5, .96, .975, .999}) {
@@ -54,7 +55,8 @@ TEST_P(CountsTest, the_best_of_a_list_are_counted_and_found_like_the_best_of_all
   Context context = test_context(GetParam().device);
   Random random(9);
   std::vector<float> scores;
-  for (int i = 0; i < 700; ++i) scores.push_back(static_cast<float>(random.integer(0, 60)));  // ties
+  for (int i = 0; i < 700; ++i)
+    scores.push_back(static_cast<float>(random.integer(0, 60)));  // ties
   scores[13] = scores[600] = std::numeric_limits<float>::quiet_NaN();
   std::vector<std::int32_t> listed;
   for (std::int32_t i = 30; i < 640; ++i) listed.push_back(i);

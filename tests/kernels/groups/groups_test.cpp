@@ -87,7 +87,8 @@ TEST_P(GroupsTest, many_wide_rows_fall_into_the_groups_of_the_host) {
 TEST_P(GroupsTest, others_join_what_they_are_most_like) {
   Context context = test_context(GetParam().device);
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  Scores likeness(context, {.5f, .9f, .1f, .7f, .7f, .2f, nan, -1, -1, nan, nan, nan, .1f, .2f, .3f});
+  Scores likeness(context,
+                  {.5f, .9f, .1f, .7f, .7f, .2f, nan, -1, -1, nan, nan, nan, .1f, .2f, .3f});
   GroupsThere found(context, 3, 8);
   ASSERT_TRUE(join_most_alike(context, likeness.matrix(5), found.view()));
   EXPECT_EQ(found.fetch(), (ListOfGroups{{0, 4, 6}, {1, 3, 5}, {2, 7}}));

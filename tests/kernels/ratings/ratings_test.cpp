@@ -12,9 +12,11 @@ namespace {
 
 class RatingsTest : public DeviceTest<DeviceCase> {};
 
-std::vector<float> shares(Context& context, const std::vector<float>& products, std::int64_t tokens) {
+std::vector<float> shares(Context& context, const std::vector<float>& products,
+                          std::int64_t tokens) {
   Scores given(context, products);
-  Scores out(context, std::vector<float>(products.size() / static_cast<std::size_t>(tokens), -1.0f));
+  Scores out(context,
+             std::vector<float>(products.size() / static_cast<std::size_t>(tokens), -1.0f));
   const Status status = rater_shares(context, given.matrix(tokens), out.view());
   EXPECT_TRUE(status) << status.error().to_string();
   return out.fetch();

@@ -96,8 +96,9 @@ TEST_P(Similarity, rows_far_from_each_other_are_those_that_the_host_finds) {
   Context there = context(1), here;
   for (const std::int64_t n : {1, 70, 130}) {
     Random random(static_cast<std::uint64_t>(n));
-    std::vector<float> values = random.normals(n * 65);
-    if (n > 3) std::copy_n(values.begin(), 65, values.begin() + 130);  // twins
+    constexpr std::int64_t kWidth = 1153;
+    std::vector<float> values = random.normals(n * kWidth);
+    if (n > 3) std::copy_n(values.begin(), kWidth, values.begin() + 2 * kWidth);  // twins
     for (const std::int64_t k : {std::int64_t{1}, (n + 3) / 4, n}) {
       const auto chosen = [&](Context& context) {
         Scores x(context, values);

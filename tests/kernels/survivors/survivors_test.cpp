@@ -34,7 +34,8 @@ Closed expected(std::int32_t total, const List& visual, const Choice& choice) {
   const auto begin = [&](std::size_t i) {
     return choice.offsets.empty() ? i : static_cast<std::size_t>(choice.offsets[i]);
   };
-  const std::size_t count = choice.offsets.empty() ? choice.sources.size() : choice.offsets.size() - 1;
+  const std::size_t count =
+      choice.offsets.empty() ? choice.sources.size() : choice.offsets.size() - 1;
   const std::size_t in_place = count - static_cast<std::size_t>(choice.appended);
   const auto add = [&](std::size_t i) {
     closed.firsts.push_back(visual[static_cast<std::size_t>(choice.sources[begin(i)])]);
@@ -73,9 +74,9 @@ Closed close(Context& context, std::int32_t total, const List& visual, const Cho
   Numbers firsts(context, List(rows, -7)), new_offsets(context, List(rows + 1, -7)),
       new_sources(context, List(all, -7));
   Scores new_weights(context, std::vector<float>(all, -7.0f));
-  const Status status = close_up(
-      context, list, visual,
-      {firsts.view(), new_offsets.view(), new_sources.view(), new_weights.view()});
+  const Status status =
+      close_up(context, list, visual,
+               {firsts.view(), new_offsets.view(), new_sources.view(), new_weights.view()});
   EXPECT_TRUE(status) << status.error().to_string();
   // The names of the rows alone are the same.
   Numbers again(context, List(rows, -7));
@@ -89,7 +90,8 @@ TEST_P(SurvivorsTest, rows_close_up_wherever_the_visual_tokens_stand) {
   const List apart{2, 3, 4, 7, 8, 11}, together{3, 4, 5, 6, 7, 8}, ends{0, 1, 9, 10, 11, 12};
   for (const List& visual : {apart, together, ends}) {
     for (const List& kept : {List{1, 3, 4}, List{0, 1, 2, 3, 4, 5}, List{5}, List{}}) {
-      EXPECT_EQ(close(context, 13, visual, {kept, {}, {}, 0}), expected(13, visual, {kept, {}, {}, 0}))
+      EXPECT_EQ(close(context, 13, visual, {kept, {}, {}, 0}),
+                expected(13, visual, {kept, {}, {}, 0}))
           << kept.size() << " of those from " << visual.front();
     }
   }
