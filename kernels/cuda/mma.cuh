@@ -99,4 +99,14 @@ __device__ __forceinline__ float fast_exp2(float x) {
   return y;
 }
 
+/// Over the four lanes that hold one row of an accumulator.
+__device__ __forceinline__ float max_of_quad(float value) {
+  value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
+  return fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
+}
+__device__ __forceinline__ float sum_of_quad(float value) {
+  value += __shfl_xor_sync(0xFFFFFFFFu, value, 1);
+  return value + __shfl_xor_sync(0xFFFFFFFFu, value, 2);
+}
+
 }  // namespace fovea

@@ -19,15 +19,6 @@ using namespace hopper;
 
 constexpr int kLoaderRegisters = 40, kGroupRegisters = 232;  // of a thread, where there are two groups
 
-__device__ __forceinline__ float max_of_quad(float value) {
-  value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
-  return fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
-}
-__device__ __forceinline__ float sum_of_quad(float value) {
-  value += __shfl_xor_sync(0xFFFFFFFFu, value, 1);
-  return value + __shfl_xor_sync(0xFFFFFFFFu, value, 2);
-}
-
 /// The running softmax of a thread's two rows: row lane / 4 of its warp's sixteen and eight below.
 struct Softmax {
   const float* bias;

@@ -66,15 +66,6 @@ __device__ __forceinline__ void fetch_query(const AttentionLaunch& launch, const
   }
 }
 
-__device__ __forceinline__ float max_of_quad(float value) {
-  value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 1));
-  return fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, 2));
-}
-__device__ __forceinline__ float sum_of_quad(float value) {
-  value += __shfl_xor_sync(0xFFFFFFFFu, value, 1);
-  return value + __shfl_xor_sync(0xFFFFFFFFu, value, 2);
-}
-
 /// A thread holds two rows of its warp's sixteen: row lane / 4 and eight below; element e of an
 /// accumulator belongs to row e / 2, column 2 * (lane % 4) + e % 2.
 template <class T, int kChannels>

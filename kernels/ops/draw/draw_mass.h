@@ -4,11 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define FOVEA_ON_BOTH __host__ __device__
-#else
-#define FOVEA_ON_BOTH
-#endif
+#include "kernels/cuda/both.h"
 
 namespace fovea {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/runtime.h"
-#include "kernels/cuda/vector.cuh"
 
 namespace fovea {
 namespace {
@@ -38,16 +38,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-__device__ __forceinline__ double sum_of_block(double value, double* parts) {
-  value = sum_of_warp(value);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
-  __syncthreads();
-  double sum = 0.0;
-  for (int w = 0; w < kWarps; ++w) sum += parts[w];
-  __syncthreads();
-  return sum;
-}
-
 /// A block has one row: the squares of those distances that fewer than `groups` others undercut.
 /// `near` takes the squares of a row by rank, so that they add up in one order.
 __global__ void __launch_bounds__(kThreads)
@@ -77,7 +67,7 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   double squares = 0.0;
   for (int k = threadIdx.x; k < groups; k += kThreads) squares += sorted[k];
-  squares = sum_of_block(squares, parts);
+  squares = sum_of_block<kWarps>(squares, parts);
 #pragma unroll
   for (int step = 16; step > 0; step /= 2) {
     const double other = __shfl_xor_sync(0xFFFFFFFFu, far, step);

@@ -1,7 +1,7 @@
 #include "kernels/ops/ratings/ratings_cuda.h"
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/runtime.h"
-#include "kernels/cuda/vector.cuh"
 
 namespace fovea {
 namespace {
@@ -47,17 +47,6 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// The sum over a block, the same for every thread; `parts` has room for its warps.
-__device__ __forceinline__ double sum_of_block(double value, double* parts) {
-  value = sum_of_warp(value);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
-  __syncthreads();
-  double sum = 0.0;
-  for (int w = 0; w < kWarps; ++w) sum += parts[w];
-  __syncthreads();
-  return sum;
-}
-
 /// A block has one word.
 __global__ void __launch_bounds__(kThreads)
     affinity_of_words_kernel(const float* products, std::int64_t stride, int tokens,
@@ -68,7 +57,7 @@ __global__ void __launch_bounds__(kThreads)
     const float dot = products[token * stride + blockIdx.x];
     sum += exp(dot - static_cast<double>(largest[token])) / sums[token];
   }
-  sum = sum_of_block(sum, parts);
+  sum = sum_of_block<kWarps>(sum, parts);
   if (threadIdx.x == 0) affinity[blockIdx.x] = sum;
 }
 
@@ -78,10 +67,10 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ double parts[kWarps];
   double sum = 0.0;
   for (int w = threadIdx.x; w < words; w += kThreads) sum += affinity[w];
-  const double mean = sum_of_block(sum, parts) / words;
+  const double mean = sum_of_block<kWarps>(sum, parts) / words;
   double above = 0.0;
   for (int w = threadIdx.x; w < words; w += kThreads) above += affinity[w] > mean ? 1.0 : 0.0;
-  above = sum_of_block(above, parts);
+  above = sum_of_block<kWarps>(above, parts);
   const bool all = above == 0.0;
   const float share = 1.0f / static_cast<float>(all ? words : above);
   for (int w = threadIdx.x; w < words; w += kThreads) {
@@ -125,7 +114,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ double parts[kWarps];
   double sum = 0.0;
   for (int c = threadIdx.x; c < width; c += kThreads) sum += x[blockIdx.x * stride + c];
-  sum = sum_of_block(sum, parts);
+  sum = sum_of_block<kWarps>(sum, parts);
   if (threadIdx.x == 0) sums[blockIdx.x] = static_cast<float>(sum);
 }
 
