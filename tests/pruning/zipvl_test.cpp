@@ -39,7 +39,7 @@ std::vector<std::int32_t> select(ZipVl& method, FakeStage& stage) {
   Selection selection;
   const Status status = method.select(context, 0, stage, selection);
   EXPECT_TRUE(status) << status.error().to_string();
-  EXPECT_EQ(*selection.device_count.as<std::int32_t>(), selection.count);
+  EXPECT_LE(*selection.device_count.as<std::int32_t>(), selection.count);
   return kept(selection);
 }
 
