@@ -143,8 +143,7 @@ struct Watched {
 
 /// Reads a prompt and answers greedily for some steps under watch.
 Watched watch(const LlavaModel& model, const RandomPrompt& prompt, RowSet rows, int steps) {
-  Context context;
-  context.threads = 2;
+  Context context = testing::model_context(2);
   Importance importance(prompt.encoded.layout, rows);
   testing::Prefilled run;
   run.state = model.decoder().new_state();
@@ -153,8 +152,9 @@ Watched watch(const LlavaModel& model, const RandomPrompt& prompt, RowSet rows, 
   input.embeddings = prompt.embeddings.view();
   input.layout = &prompt.encoded.layout;
   input.observer = &importance;
-  EXPECT_TRUE(model.decoder().prefill(context, input, run.state, testing::row_view(run.logits),
-                                      nullptr, nullptr));
+  EXPECT_TRUE(testing::row_there(context, run.logits, [&](TensorView logits) {
+    return model.decoder().prefill(context, input, run.state, logits, nullptr, nullptr);
+  }));
   Watched watched;
   watched.logits = run.logits;
   watched.rows = testing::rows_of(prompt.embeddings);
@@ -162,10 +162,13 @@ Watched watch(const LlavaModel& model, const RandomPrompt& prompt, RowSet rows, 
     const auto token = static_cast<std::int32_t>(
         std::max_element(run.logits.begin(), run.logits.end()) - run.logits.begin());
     std::vector<float> row(static_cast<std::size_t>(model.config().decoder.hidden_size));
-    EXPECT_TRUE(model.decoder().embed(context, std::array{token}, testing::row_view(row)));
+    EXPECT_TRUE(testing::row_there(context, row, [&](TensorView there) {
+      return model.decoder().embed(context, std::array{token}, there);
+    }));
     watched.rows.emplace_back(row.begin(), row.end());
-    EXPECT_TRUE(model.decoder().decode(context, token, run.state, testing::row_view(run.logits),
-                                       nullptr, &importance));
+    EXPECT_TRUE(testing::row_there(context, run.logits, [&](TensorView logits) {
+      return model.decoder().decode(context, token, run.state, logits, nullptr, &importance);
+    }));
   }
   watched.sums = *importance.sums();
   return watched;
@@ -261,7 +264,7 @@ TEST(Importance, a_plan_that_bypasses_an_attention_cannot_be_watched) {
     }
   } policy;
   const PruningPlan plan = *policy.plan(layout, testing::shape_of(model.config().decoder));
-  Context context;
+  Context context = testing::model_context();
   Importance importance(layout, RowSet::text);
   DecoderState state = model.decoder().new_state();
   std::vector<float> logits(static_cast<std::size_t>(model.config().decoder.vocab_size));
@@ -272,8 +275,9 @@ TEST(Importance, a_plan_that_bypasses_an_attention_cannot_be_watched) {
   input.plan = &plan;
   const auto run = [&] {
     state = model.decoder().new_state();
-    return model.decoder().prefill(context, input, state, testing::row_view(logits), nullptr,
-                                   nullptr);
+    return testing::row_there(context, logits, [&](TensorView there) {
+      return model.decoder().prefill(context, input, state, there, nullptr, nullptr);
+    });
   };
   EXPECT_TRUE(run()) << "the plan itself is a good one";
   input.observer = &importance;
