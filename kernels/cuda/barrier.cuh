@@ -14,6 +14,14 @@ __device__ __forceinline__ void start_barrier(std::uint32_t barrier, int arrival
 __device__ __forceinline__ void arrive(std::uint32_t barrier) {
   asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
+/// Counts as one arrival; the phase ends only when `bytes` more have been copied in. For one thread.
+__device__ __forceinline__ void arrive_expecting(std::uint32_t barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+/// Barriers that this thread started may be signalled by copies from here on.
+__device__ __forceinline__ void show_barriers_to_copies() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
 /// Whether the phase of that parity is over. Before the first phase has ended, the phase of parity 1
 /// counts as over.
 __device__ __forceinline__ bool passed(std::uint32_t barrier, std::uint32_t parity) {
@@ -48,6 +56,12 @@ __device__ __forceinline__ void meet(int id, int threads) {
 /// Counts for meet() without waiting.
 __device__ __forceinline__ void pass_by(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
+}
+
+/// Keeps a block until the others of its cluster have come here too, and no longer read its shared memory.
+/// What was read there has arrived once it is computed with; writes elsewhere are not waited for.
+__device__ __forceinline__ void leave_cluster() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 
 /// Shared memory that this thread wrote, or saw written, by ordinary means may be read by the tensor

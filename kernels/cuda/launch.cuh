@@ -25,24 +25,35 @@ __device__ __forceinline__ void let_next_prepare() {
 #endif
 }
 
-/// Launches a kernel that calls wait_for_previous() before it touches anything else.
+/// Launches a kernel that calls wait_for_previous() before it touches anything else, in clusters of
+/// `cluster` blocks along x.
 template <class... Parameters, class... Arguments>
-Status launch_early(cudaStream_t stream, const char* name, void (*kernel)(Parameters...), dim3 grid,
-                    dim3 block, std::size_t shared_bytes, Arguments&&... arguments) {
-  cudaLaunchAttribute early{};
-  early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  early.val.programmaticStreamSerializationAllowed = 1;
+Status launch_early_in_clusters(cudaStream_t stream, const char* name, void (*kernel)(Parameters...), dim3 grid,
+                                dim3 block, std::size_t shared_bytes, int cluster, Arguments&&... arguments) {
+  cudaLaunchAttribute attributes[2]{};
+  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attributes[0].val.programmaticStreamSerializationAllowed = 1;
+  attributes[1].id = cudaLaunchAttributeClusterDimension;
+  attributes[1].val.clusterDim.x = static_cast<unsigned>(cluster);
+  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
   cudaLaunchConfig_t launch{};
   launch.gridDim = grid;
   launch.blockDim = block;
   launch.dynamicSmemBytes = shared_bytes;
   launch.stream = stream;
-  launch.attrs = &early;
-  launch.numAttrs = 1;
+  launch.attrs = attributes;
+  launch.numAttrs = cluster > 1 ? 2 : 1;
   const cudaError_t code =
       cudaLaunchKernelEx(&launch, kernel, static_cast<Parameters>(arguments)...);
   if (code != cudaSuccess) return cuda_error(code, name);
   return {};
+}
+
+template <class... Parameters, class... Arguments>
+Status launch_early(cudaStream_t stream, const char* name, void (*kernel)(Parameters...), dim3 grid,
+                    dim3 block, std::size_t shared_bytes, Arguments&&... arguments) {
+  return launch_early_in_clusters(stream, name, kernel, grid, block, shared_bytes, 1,
+                                  std::forward<Arguments>(arguments)...);
 }
 
 template <class... Parameters, class... Arguments>

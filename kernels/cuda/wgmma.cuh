@@ -103,6 +103,11 @@ struct WarpgroupProduct;
     }                                                                                               \
   };
 
+#define FOVEA_PLACES_16 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define FOVEA_ALL_SUMS_16 FOVEA_SUMS_8(sums, 0)
+#define FOVEA_PLACES_32 \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15"
+#define FOVEA_ALL_SUMS_32 FOVEA_SUMS_8(sums, 0), FOVEA_SUMS_8(sums, 8)
 #define FOVEA_PLACES_64 \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
   "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
@@ -124,6 +129,14 @@ struct WarpgroupProduct;
   "%50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define FOVEA_ALL_SUMS_128 FOVEA_SUMS_32(sums, 0), FOVEA_SUMS_32(sums, 32)
 
+FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 16, FOVEA_ALL_SUMS_16, FOVEA_PLACES_16,
+                        "%8", "%9", "%10", "%11", "%12")
+FOVEA_WARPGROUP_PRODUCT(__half, "f16", 16, FOVEA_ALL_SUMS_16, FOVEA_PLACES_16,
+                        "%8", "%9", "%10", "%11", "%12")
+FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 32, FOVEA_ALL_SUMS_32, FOVEA_PLACES_32,
+                        "%16", "%17", "%18", "%19", "%20")
+FOVEA_WARPGROUP_PRODUCT(__half, "f16", 32, FOVEA_ALL_SUMS_32, FOVEA_PLACES_32,
+                        "%16", "%17", "%18", "%19", "%20")
 FOVEA_WARPGROUP_PRODUCT(__nv_bfloat16, "bf16", 64, FOVEA_ALL_SUMS_64, FOVEA_PLACES_64,
                         "%32", "%33", "%34", "%35", "%36")
 FOVEA_WARPGROUP_PRODUCT(__half, "f16", 64, FOVEA_ALL_SUMS_64, FOVEA_PLACES_64,
@@ -144,6 +157,10 @@ FOVEA_WARPGROUP_PRODUCT(__half, "f16", 128, FOVEA_ALL_SUMS_128, FOVEA_PLACES_128
 #undef FOVEA_WARPGROUP_PRODUCT
 #undef FOVEA_SUMS_8
 #undef FOVEA_SUMS_32
+#undef FOVEA_PLACES_16
+#undef FOVEA_ALL_SUMS_16
+#undef FOVEA_PLACES_32
+#undef FOVEA_ALL_SUMS_32
 #undef FOVEA_PLACES_64
 #undef FOVEA_ALL_SUMS_64
 #undef FOVEA_PLACES_80

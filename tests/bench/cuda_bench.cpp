@@ -22,6 +22,7 @@
 #include "kernels/device.h"
 #include "kernels/ops/attention/attention.h"
 #include "kernels/ops/gather/gather.h"
+#include "kernels/ops/linear/linear.h"
 #include "kernels/ops/reduce/reduce.h"
 
 namespace {
@@ -224,6 +225,32 @@ void time_decoder_products(Context& context) {
   }
 }
 
+/// The same products by the library's own kernels, weights coming from memory.
+void time_few_rows(Context& context, const Ceilings& ceilings) {
+  struct Product {
+    const char* name;
+    std::int64_t inputs, outputs;
+  };
+  for (const Product& product : {Product{"query, key, value", 4096, 12288}, Product{"attention's output", 4096, 4096},
+                                 Product{"gate and up", 4096, 22016}, Product{"down", 11008, 4096}}) {
+    constexpr int kCopies = 6;
+    std::vector<Linear> linears;
+    for (int copy = 0; copy < kCopies; ++copy) {
+      const Tensor weight = filled(context, {product.outputs, product.inputs}, DType::bf16, 0.02f);
+      linears.push_back(must(Linear::create(context, weight.view(), {}, LinearDType::bf16)));
+    }
+    for (const std::int64_t rows : {2, 32, 64}) {
+      const Tensor x = filled(context, {rows, product.inputs}, DType::bf16);
+      Tensor y = must(Tensor::allocate({rows, product.outputs}, DType::bf16, context.device));
+      const double seconds = graph_seconds(context, 2 * kCopies, [&](int i) {
+        must(linears[static_cast<std::size_t>(i % kCopies)].apply(context, x.view(), y.view()));
+      });
+      const std::string name = "products of " + std::to_string(rows) + " rows, " + product.name;
+      print(name.c_str(), seconds, 2.0 * static_cast<double>(product.inputs * product.outputs) / ceilings.copy);
+    }
+  }
+}
+
 // ---- Attention -----------------------------------------------------------------------------------
 
 /// Keys and values of several layers, so that a decode step reads from memory.
@@ -381,5 +408,6 @@ int main() {
   }
   time_selection(context);
   time_decoder_products(context);
+  time_few_rows(context, ceilings);
   return 0;
 }

@@ -62,7 +62,7 @@ small+=':*a_row_that_saw_no_key*cuda*:*nothing_asked_for*cuda*:*columns_beyond*c
 small+=':*the_best_of_many*cuda*:*affinity*cuda*:*norms_are*cuda*:*MergeTest*cuda*:*chosen_rows*cuda*'
 small+=':*CutTest*cuda*:*PictureTest*cuda*'
 small+=':*SurvivorsTest*cuda*:*RatingsTest*cuda*:*CountsTest*cuda*:*GroupsTest*cuda*:*heads_are*cuda*'
-small+=':*rows_far_from*cuda*:*AlikeTest*cuda*'
+small+=':*few_rows*cuda*:*rows_far_from*cuda*:*AlikeTest*cuda*'
 small+=':*a_product_has_the_same_bits*cuda*:*normalised_rows*cuda*:*orm*Test*cuda*:*ope*Test*cuda*:*ctivation*cuda*'
 
 sanitize() {  # sanitize TOOL

@@ -67,7 +67,7 @@ Result<Measured> measure_product(Context& context, const ProductShape& shape, Li
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) {
     FOVEA_TRY(const ProductFloor floor, measure_product_cuda(context, shape, dtype));
-    const std::string maker = floor.library_seconds > 0 ? "cublaslt-" : "fovea-cuda-";
+    const std::string maker = floor.seconds == floor.library_seconds ? "cublaslt-" : "fovea-cuda-";
     return Measured{floor, maker + linear_dtype_name(dtype)};
   }
 #endif

@@ -53,11 +53,10 @@ Result<std::unique_ptr<CudaLinear>> CudaLinear::create(Context& context,
 
 Status CudaLinear::multiply(Context& context, ConstTensorView x, TensorView y,
                             bool accumulate) const {
-  if (x.rows() == 1) {
-    FOVEA_TRY(const bool done,
-              one_row_product(context, weight_.view(), x, bias_.as<float>(), y, accumulate));
-    if (done) return {};
-  }
+  const auto own_product = x.rows() == 1 ? one_row_product : few_rows_product;
+  FOVEA_TRY(const bool done,
+            own_product(context, weight_.view(), x, bias_.as<float>(), y, accumulate));
+  if (done) return {};
   // Not every combination of types and sizes has a product that adds the bias too, and where rows
   // do not begin at 16 bytes cuBLASLt adds it to what is rounded already. Then it is added here,
   // before the result is rounded.
@@ -67,8 +66,8 @@ Status CudaLinear::multiply(Context& context, ConstTensorView x, TensorView y,
   if (!rounds_twice) {
     const ConstTensorView bias =
         y.dtype == DType::f32 || bias_.empty() ? bias_.view() : bias_typed_.view();
-    Status done = cublaslt_product(context, weight_.view(), x, bias, y, accumulate);
-    if (done || done.error().code != ErrorCode::unsupported || bias.empty()) return done;
+    Status added = cublaslt_product(context, weight_.view(), x, bias, y, accumulate);
+    if (added || added.error().code != ErrorCode::unsupported || bias.empty()) return added;
   }
   Workspace::Scope scope(context.workspace);
   TensorView sum = y;

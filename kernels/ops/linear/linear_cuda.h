@@ -1,5 +1,5 @@
 #pragma once
-// A weight on the GPU and its products: cuBLASLt for several rows, our own kernel for one. Linear's
+// A weight on the GPU and its products: our own kernels for few rows, cuBLASLt for more. Linear's
 // own interior, in builds with CUDA.
 
 #include <cstdint>
@@ -42,5 +42,10 @@ class CudaLinear {
 /// type. False when the sizes do not suit it and nothing was done.
 Result<bool> one_row_product(Context& context, ConstTensorView weight, ConstTensorView x,
                              const float* bias, TensorView y, bool accumulate);
+
+/// The same for 2 to 64 rows on a Hopper card, f16 or bf16: rows of x at multiples of 16 bytes, of y
+/// anywhere. A row's result does not depend on the rows beside it. False also for more rows.
+Result<bool> few_rows_product(Context& context, ConstTensorView weight, ConstTensorView x,
+                              const float* bias, TensorView y, bool accumulate);
 
 }  // namespace fovea

@@ -61,6 +61,41 @@ TEST_P(LinearTwinTest, products_equal_the_cpus_for_any_rows_and_sizes) {
   }
 }
 
+TEST_P(LinearTwinTest, few_rows_equal_the_cpus_for_any_division_of_the_inputs) {
+  const DType dtype = GetParam().dtype;
+  for (const std::int64_t rows : {2, 16, 29, 64}) {
+    for (const auto& [inputs, outputs] :
+         {std::pair<std::int64_t, std::int64_t>{8, 1}, {72, 130}, {520, 333}, {1032, 256}, {2048, 640}}) {
+      check(rows, inputs, outputs, true, dtype, {});
+      check(rows, inputs, outputs, true, DType::f32, {.activation = Activation::none, .accumulate = true});
+      check(rows, inputs, outputs, false, dtype, {.activation = Activation::none, .accumulate = true});
+    }
+  }
+}
+
+TEST_P(LinearTwinTest, few_rows_do_not_depend_on_the_rows_beside_them) {
+  if (GetParam().dtype == DType::f32) GTEST_SKIP() << "cuBLASLt's to choose";
+  constexpr std::int64_t kInputs = 1096, kOutputs = 270, kAll = 64;
+  Random random(17);
+  GuardedTensor weight({kOutputs, kInputs}, random.normals(kOutputs * kInputs, 0.03f));
+  GuardedTensor x({kAll, kInputs}, random.normals(kAll * kInputs)), all({kAll, kOutputs});
+  Context there = test_context(GetParam().device);
+  auto linear = Linear::create(there, weight.view(), {}, kept(GetParam().dtype));
+  ASSERT_TRUE(linear) << linear.error().to_string();
+  Placed px(there, x, GetParam().dtype), pall(there, all);
+  ASSERT_TRUE(linear->apply(there, px.view(), pall.view()));
+  pall.fetch();
+  for (const std::int64_t rows : {2, 16, 17, 33}) {
+    GuardedTensor some({rows, kOutputs});
+    Placed psome(there, some);
+    const std::int64_t first = kAll - rows;
+    ASSERT_TRUE(linear->apply(there, px.view().slice(first, rows), psome.view()));
+    psome.fetch();
+    const std::vector<float> whole = all.values();
+    EXPECT_TRUE(same_bits(some.values(), {whole.begin() + first * kOutputs, whole.end()})) << rows;
+  }
+}
+
 TEST_P(LinearTwinTest, residuals_are_added_and_activations_applied) {
   for (const std::int64_t rows : {1, 40}) {
     check(rows, 256, 320, true, DType::f32, {.activation = Activation::none, .accumulate = true});
