@@ -85,7 +85,7 @@ run_step() {
         --json "$out/bench.json"
       ;;
     batch)
-      timeout 250 "$fovea" bench --device cuda --shape llava-1.5-7b --batch 32 --repeat 3 --prune none \
+      timeout 250 "$fovea" bench --device cuda --shape llava-1.5-7b --batch 32 --repeat 7 --prune none \
         --prune adaptinfer --json "$out/batch.json"
       ;;
     tuned)
@@ -93,7 +93,7 @@ run_step() {
       export FOVEA_CACHE=$out/cache
       timeout 250 "$fovea" "${shape[@]}" --batch 32 --repeat 1 --autotune --quiet >/dev/null &&
         timeout 250 "$fovea" "${shape[@]}" --json "$out/tuned.json" &&
-        timeout 250 "$fovea" "${shape[@]}" --batch 32 --repeat 3 --json "$out/tuned-batch.json"
+        timeout 250 "$fovea" "${shape[@]}" --batch 32 --repeat 7 --json "$out/tuned-batch.json"
       ;;
     long)
       local tokens

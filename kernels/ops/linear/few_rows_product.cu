@@ -165,7 +165,7 @@ __global__ void __launch_bounds__(kBound)
   __syncwarp();
 
   const cg::cluster_group cluster = cg::this_cluster();
-  cluster.sync();
+  parts > 1 ? cluster.sync() : __syncthreads();
   wait_for_previous();  // which may have read what is written now
   // Each block finishes its share of the outputs; the parts' sums are under way before the first is added.
   const int fours = kOutputs / kFour / parts;
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(kBound)
       finish<T>(product, row, output, sum);
     }
   }
-  leave_cluster();
+  if (parts > 1) leave_cluster();
 #endif
 }
 
