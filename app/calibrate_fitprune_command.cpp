@@ -8,6 +8,7 @@
 #include "app/text.h"
 #include "pruning/fitprune_recipe.h"
 #include "vlm/attention_profiles.h"
+#include "vlm/model_shapes.h"
 
 namespace fovea::app {
 namespace {
@@ -23,7 +24,6 @@ std::string summary(const FitPruneRecipe& recipe, std::size_t samples) {
 int run_calibrate_fitprune(const CalibrateFitPruneOptions& options) {
   SampleRun run;
   if (const int code = prepare_samples(options, run); code != kExitOk) return code;
-  const DecoderConfig& decoder = run.model->config().decoder;
   std::vector<FitPruneSample> samples;
   const auto errors = for_each_sample(options, run, [&](Question& question) -> Status {
     if (question.images.empty()) return {};  // nothing to look at
@@ -50,14 +50,8 @@ int run_calibrate_fitprune(const CalibrateFitPruneOptions& options) {
   });
   if (!errors) return report_error(errors.error());
 
-  BudgetShape shape;
-  shape.layers = static_cast<int>(decoder.layers);
-  shape.hidden = decoder.hidden_size;
-  shape.intermediate = decoder.intermediate_size;
-  shape.heads = decoder.heads;
-  shape.kv_heads = decoder.kv_heads;
-  shape.head_dim = decoder.head_dim;
-  const auto recipe = fit_recipe(samples, shape, run.model->config().model_id, options.target);
+  const auto recipe =
+      fit_recipe(samples, budget_shape(*run.model), run.model->config().model_id, options.target);
   if (!recipe) {
     for (const Error& error : *errors) report_error(error);
     return report_error(recipe.error());

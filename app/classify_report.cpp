@@ -1,10 +1,10 @@
 #include "app/classify_report.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "app/classify_summary.h"
+#include "app/prune_report.h"
 #include "app/report.h"
 #include "app/table.h"
 #include "app/text.h"
@@ -51,11 +51,7 @@ Result<std::int64_t> class_of(const std::string& label, const VitClassifier& mod
                               const std::map<std::string, std::int64_t>& by_label) {
   if (const auto found = by_label.find(label); found != by_label.end()) return found->second;
   std::int64_t number = -1;
-  const auto [end, failure] = std::from_chars(label.data(), label.data() + label.size(), number);
-  if (failure == std::errc() && end == label.data() + label.size() && number >= 0 &&
-      number < model.classes()) {
-    return number;
-  }
+  if (read_number(label, number) && number >= 0 && number < model.classes()) return number;
   return make_error(ErrorCode::bad_input,
                     format("the model knows no label \"%.60s\"", label.c_str()));
 }
@@ -297,18 +293,7 @@ Json classify_json(const std::vector<ClassifyRun>& runs, const TrueClasses& trut
       row.set("labels", std::move(labels));
       if (runs.front().setting.prunes && !picture.error) {
         Json stages = Json::array();
-        for (const StageRecord& stage : picture.pruning.stages) {
-          Json one = Json::object();
-          one.set("layer", stage.layer);
-          one.set("when", hook_name(stage.when));
-          one.set("kept", Json::array_of(stage.kept));
-          if (!stage.sources.empty()) {
-            Json merged = Json::array();
-            for (const auto& patches : stage.sources) merged.push(Json::array_of(patches));
-            one.set("sources", std::move(merged));
-          }
-          stages.push(std::move(one));
-        }
+        for (const StageRecord& stage : picture.pruning.stages) stages.push(stage_json(stage));
         row.set("stages", std::move(stages));
         row.set("gflops", picture.gflops);
       }

@@ -1,7 +1,6 @@
 #include "app/classify_summary.h"
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 
 #include "app/table.h"
@@ -15,8 +14,7 @@ constexpr std::size_t kNameWidth = 60;
 
 std::optional<double> number_in(const std::string& text) {
   double value = 0;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (failure != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  if (!read_number(text, value)) return std::nullopt;
   return value;
 }
 

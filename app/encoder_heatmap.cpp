@@ -5,12 +5,12 @@
 #include <cmath>
 #include <filesystem>
 #include <numeric>
-#include <set>
 
 #include "app/exit_code.h"
 #include "app/interrupt.h"
 #include "app/layer_list.h"
 #include "app/model_folder.h"
+#include "app/picture_list.h"
 #include "app/report.h"
 #include "app/table.h"
 #include "app/text.h"
@@ -227,21 +227,6 @@ std::string nmi_table(const Run& run) {
 }
 
 // ---- The run -----------------------------------------------------------------------------------
-
-/// Names of the pictures' files without their endings, made different from each other.
-std::vector<std::string> stems_of(const std::vector<std::string>& files) {
-  std::vector<std::string> stems;
-  std::set<std::string> used;
-  for (const std::string& file : files) {
-    const std::string base = fs::path(file).stem().string();
-    std::string stem = base;
-    for (int number = 2; !used.insert(stem).second; ++number) {
-      stem = base + "-" + std::to_string(number);
-    }
-    stems.push_back(std::move(stem));
-  }
-  return stems;
-}
 
 Result<EncoderMaps> read_one(Context& context, const Run& run, const std::string& path,
                              Image& picture) {

@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <set>
 
 #include "app/commands.h"
 #include "app/encoder_heatmap.h"
 #include "app/exit_code.h"
 #include "app/layer_list.h"
+#include "app/picture_list.h"
 #include "app/question_run.h"
 #include "app/report.h"
 #include "app/text.h"
@@ -48,8 +47,7 @@ Result<std::vector<int>> choose_tokens(const std::string& text, const std::vecto
                                        int traced) {
   if (text == "all") return words;
   int token = -1;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), token);
-  if (failure != std::errc() || end != text.data() + text.size() || token < 0 || token >= traced) {
+  if (!read_number(text, token) || token < 0 || token >= traced) {
     return make_error(ErrorCode::usage,
                       format("\"%.60s\" is no token of the answer, which has 0 to %d", text.c_str(),
                              traced - 1))
@@ -57,21 +55,6 @@ Result<std::vector<int>> choose_tokens(const std::string& text, const std::vecto
         .with_remedy("Write all, or the index of one token");
   }
   return std::vector<int>{token};
-}
-
-/// Names of the pictures' files without their endings, made different from each other.
-std::vector<std::string> stems_of(const std::vector<std::string>& files) {
-  std::vector<std::string> stems;
-  std::set<std::string> used;
-  for (const std::string& file : files) {
-    const std::string base = fs::path(file).stem().string();
-    std::string stem = base;
-    for (int number = 2; !used.insert(stem).second; ++number) {
-      stem = base + "-" + std::to_string(number);
-    }
-    stems.push_back(std::move(stem));
-  }
-  return stems;
 }
 
 float largest(const GridMap& map) {

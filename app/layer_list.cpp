@@ -1,7 +1,6 @@
 #include "app/layer_list.h"
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <string_view>
 
@@ -14,8 +13,7 @@ namespace {
 /// The whole of `text` as a number, or -1.
 int layer_number(std::string_view text) {
   int value = -1;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size() ? value : -1;
+  return read_number(text, value) ? value : -1;
 }
 
 }  // namespace

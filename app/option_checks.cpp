@@ -1,7 +1,8 @@
 #include "app/option_checks.h"
 
 #include <algorithm>
-#include <charconv>
+
+#include "app/text.h"
 
 namespace fovea::app {
 
@@ -20,9 +21,7 @@ CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
   return CLI::Validator(
       [=](std::string& text) -> std::string {
         std::uint64_t value = 0;
-        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-        const bool whole = failure == std::errc() && end == text.data() + text.size();
-        if (whole && value >= low && value <= high) return {};
+        if (read_number(text, value) && value >= low && value <= high) return {};
         return "must be a whole number from " + std::to_string(low) + " to " +
                std::to_string(high) + ", got " + text;
       },

@@ -6,6 +6,7 @@
 #include <array>
 #include <cctype>
 #include <filesystem>
+#include <set>
 #include <string_view>
 
 namespace fovea::app {
@@ -84,6 +85,20 @@ Result<std::vector<std::string>> list_pictures(const std::vector<std::string>& w
     for (const std::string& path : paths) FOVEA_CHECK(add(path));
   }
   return pictures;
+}
+
+std::vector<std::string> stems_of(const std::vector<std::string>& files) {
+  std::vector<std::string> stems;
+  std::set<std::string> used;
+  for (const std::string& file : files) {
+    const std::string base = fs::path(file).stem().string();
+    std::string stem = base;
+    for (int number = 2; !used.insert(stem).second; ++number) {
+      stem = base + "-" + std::to_string(number);
+    }
+    stems.push_back(std::move(stem));
+  }
+  return stems;
 }
 
 }  // namespace fovea::app

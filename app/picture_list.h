@@ -21,4 +21,7 @@ bool named_like_a_picture(const std::string& path);
 /// read.
 Result<std::vector<std::string>> list_pictures(const std::vector<std::string>& words);
 
+/// Names of the pictures' files without their endings, made different from each other.
+std::vector<std::string> stems_of(const std::vector<std::string>& files);
+
 }  // namespace fovea::app

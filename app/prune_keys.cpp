@@ -2,26 +2,20 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "app/text.h"
 
 namespace fovea::app {
-namespace {
-
-constexpr int kMaxLayer = 9999;
-constexpr double kMaxTokens = 1e6;
-
-template <class Number>
-bool read_number(const std::string& text, Number& value) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size();
-}
 
 Error bad_value(const std::string& wanted, const std::string& value) {
   return make_error(ErrorCode::usage, format("must be %s, got %.60s", wanted.c_str(),
                                              value.empty() ? "nothing" : value.c_str()));
 }
+
+namespace {
+
+constexpr int kMaxLayer = 9999;
+constexpr double kMaxTokens = 1e6;
 
 Status set_preset(PruneSetting& setting, const std::string& value) {
   if (value.empty()) return bad_value("the name of one of the method's presets", value);

@@ -8,6 +8,9 @@
 
 namespace fovea::app {
 
+/// "must be WANTED, got VALUE": usage.
+Error bad_value(const std::string& wanted, const std::string& value);
+
 /// One key; also declares the option of that name.
 struct PruneKey {
   const char* name;

@@ -111,21 +111,23 @@ std::string stages_text(const PruningRecord& record) {
   return text.empty() ? "everything is kept" : text;
 }
 
+Json stage_json(const StageRecord& stage) {
+  Json item = Json::object();
+  item.set("layer", stage.layer);
+  item.set("when", hook_name(stage.when));
+  item.set("kept", Json::array_of(stage.kept));
+  if (!stage.sources.empty()) {
+    Json sources = Json::array();
+    for (const auto& merged : stage.sources) sources.push(Json::array_of(merged));
+    item.set("sources", std::move(sources));
+  }
+  if (stage.bypass) item.set("bypass", true);
+  return item;
+}
+
 Json visual_tokens_json(const Answer& answer, const PruneSetting& setting, int layers) {
   Json stages = Json::array();
-  for (const StageRecord& stage : answer.pruning.stages) {
-    Json item = Json::object();
-    item.set("layer", stage.layer);
-    item.set("when", hook_name(stage.when));
-    item.set("kept", Json::array_of(stage.kept));
-    if (!stage.sources.empty()) {
-      Json sources = Json::array();
-      for (const auto& merged : stage.sources) sources.push(Json::array_of(merged));
-      item.set("sources", std::move(sources));
-    }
-    if (stage.bypass) item.set("bypass", true);
-    stages.push(std::move(item));
-  }
+  for (const StageRecord& stage : answer.pruning.stages) stages.push(stage_json(stage));
   const BudgetReport& budget = answer.budget;
   Json json = Json::object();
   json.set("initial", answer.pruning.initial);

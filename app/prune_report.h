@@ -21,6 +21,9 @@ std::string schedule_rule(const PruneSetting& setting, int layers, std::int64_t 
 /// What was kept where: "after layer 1 keep 133, after layer 10 keep 27", or "everything is kept".
 std::string stages_text(const PruningRecord& record);
 
+/// {"layer", "when", "kept"} and, where there are such, {"sources", "bypass"}.
+Json stage_json(const StageRecord& stage);
+
 /// {"initial", "equivalent", "entering_mean", "positions", "stages"} and, beside the contract's,
 /// {"prune", "schedule", "rule", "entering", "kv_bytes", "kv_bytes_unpruned", "prefill_flops",
 /// "prefill_flops_unpruned"}.

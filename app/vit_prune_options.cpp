@@ -3,11 +3,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <set>
 #include <string_view>
 
+#include "app/prune_keys.h"
 #include "app/text.h"
 #include "kernels/base/file.h"
 
@@ -18,37 +18,14 @@ constexpr std::size_t kMaxThresholdBytes = std::size_t{1} << 20;
 
 // ---- Values of keys ----------------------------------------------------------------------------
 
-template <class Number>
-bool read_number(const std::string& text, Number& value) {
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return failure == std::errc() && end == text.data() + text.size();
-}
-
-Error bad_value(const std::string& wanted, const std::string& value) {
-  return make_error(ErrorCode::usage, format("must be %s, got %.60s", wanted.c_str(),
-                                             value.empty() ? "nothing" : value.c_str()));
-}
-
-/// Lists are written with commas or plus signs; false when an item is no number.
+/// False when an item is no number.
 template <class Number>
 bool read_list(const std::string& value, std::vector<Number>& items) {
   items.clear();
-  std::string item;
-  const auto finish = [&] {
-    Number number{};
-    if (!read_number(item, number)) return false;
-    items.push_back(number);
-    item.clear();
-    return true;
-  };
-  for (const char c : value) {
-    if (c != ',' && c != '+') {
-      item += c;
-    } else if (!finish()) {
-      return false;
-    }
+  for (const std::string& item : divided(value, kPruneListDividers)) {
+    if (!read_number(item, items.emplace_back())) return false;
   }
-  return finish();
+  return true;
 }
 
 Status set_blocks(VitPruneSetting& setting, const std::string& value) {
@@ -227,14 +204,7 @@ Status check_counts(const NamedRule& rule, const VitPruneSetting& setting) {
 
 Result<VitPruneSetting> read_setting(const std::string& written,
                                      const std::map<std::string, std::string>& shared) {
-  std::vector<std::string> parts(1);
-  for (const char c : written) {
-    if (c == ':') {
-      parts.emplace_back();
-    } else {
-      parts.back() += c;
-    }
-  }
+  const std::vector<std::string> parts = divided(written, ":");
   VitPruneSetting setting;
   setting.name = written;
   if (parts.size() == 1 && parts.front() == "none") return setting;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "pruning/debias.h"
 #include "pruning/methods/given_tokens.h"
@@ -16,11 +17,12 @@ struct NamedTower {
   const char* name;
   PruneChoice::Tower tower;
 };
-constexpr std::array<NamedTower, 4> kTowers{{
+constexpr std::array<NamedTower, 5> kTowers{{
     {"whole", PruneChoice::Tower::whole},
     {"topk", PruneChoice::Tower::top_k},
     {"random", PruneChoice::Tower::random},
     {"tome", PruneChoice::Tower::merged},
+    {"adaptive", PruneChoice::Tower::adaptive},
 }};
 
 /// Each cut keeps the same share of what is there, so that the last one leaves tower_share of all.
@@ -32,6 +34,28 @@ std::vector<VitCut> even_cuts(double share, int layers) {
     cuts.push_back({.block = block, .threshold = 0, .keep_share = std::pow(share, part)});
   }
   return cuts;
+}
+
+/// A shallow tower has no room for the last cuts.
+std::vector<VitCut> threshold_cuts(std::span<const double> thresholds, int layers) {
+  std::vector<VitCut> cuts;
+  for (const int block : default_vit_cuts(layers)) {
+    if (cuts.size() == thresholds.size()) break;
+    cuts.push_back({.block = block, .threshold = static_cast<float>(thresholds[cuts.size()])});
+  }
+  return cuts;
+}
+
+QString tower_label(const PruneChoice& choice) {
+  const QString name = QString::fromLatin1(tower_name(choice.tower));
+  if (choice.tower != PruneChoice::Tower::adaptive) {
+    return QStringLiteral("%1 in the tower to %2 %")
+        .arg(name)
+        .arg(100 * choice.tower_share, 0, 'f', 0);
+  }
+  QStringList thresholds;
+  for (const double threshold : choice.tower_thresholds) thresholds << QString::number(threshold);
+  return QStringLiteral("%1 in the tower above %2").arg(name, thresholds.join(QLatin1Char('+')));
 }
 
 }  // namespace
@@ -69,10 +93,7 @@ PruneChoice PruneChoice::guide_alone() const {
 QString PruneChoice::label() const {
   if (!prunes()) return QStringLiteral("none");
   if (!keep.empty()) return QStringLiteral("%1 patches chosen by hand").arg(keep.size());
-  const QString in_tower = prunes_tower() ? QStringLiteral("%1 in the tower to %2 %")
-                                                .arg(QString::fromLatin1(tower_name(tower)))
-                                                .arg(100 * tower_share, 0, 'f', 0)
-                                          : QString();
+  const QString in_tower = prunes_tower() ? tower_label(*this) : QString();
   if (method.isEmpty()) return in_tower;
   QString text = method;
   if (budget) {
@@ -140,9 +161,14 @@ Result<std::shared_ptr<TowerPruner>> make_tower_pruner(const PruneChoice& choice
     return tome_tower_pruner(std::move(settings), name);
   }
   VitPruneSettings settings;
-  settings.cuts = even_cuts(choice.tower_share, layers);
-  settings.rule =
-      choice.tower == PruneChoice::Tower::top_k ? VitKeepRule::top_k : VitKeepRule::random;
+  if (choice.tower == PruneChoice::Tower::adaptive) {
+    settings.cuts = threshold_cuts(choice.tower_thresholds, layers);
+    settings.rule = VitKeepRule::threshold;
+  } else {
+    settings.cuts = even_cuts(choice.tower_share, layers);
+    settings.rule =
+        choice.tower == PruneChoice::Tower::top_k ? VitKeepRule::top_k : VitKeepRule::random;
+  }
   FOVEA_CHECK(check_vit_prune(settings, layers));
   return adaptive_tower_pruner(std::move(settings), name);
 }

@@ -2,6 +2,8 @@
 // What the user chose to prune with, as data: shown, saved, compared, and made into a policy.
 
 #include <QString>
+#include <QStringList>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -12,6 +14,9 @@
 
 namespace fovea::gui {
 
+/// To begin with: those calibrated for 0.65 of the bundled tower's work, rounded.
+inline constexpr std::array<double, 3> kFirstTowerThresholds{0.0006, 0.0005, 0.0013};
+
 struct PruneChoice {
   QString method;                // a name of methods(), or empty: nothing is pruned
   QString preset;                // empty: the method's default
@@ -21,9 +26,11 @@ struct PruneChoice {
   /// sgl: the guide's answer is taken where its score (or its confidence) is above; none: never.
   std::optional<double> exit_threshold;
   bool exit_by_confidence = false;
-  /// In the vision tower, beside the method: which patches stay, and the share left at its end.
-  enum class Tower { whole, top_k, random, merged } tower = Tower::whole;
+  /// In the vision tower, beside the method: which patches stay, and the share left at its end, or
+  /// (adaptive) the score from 0 to 1 that they must exceed at each cut.
+  enum class Tower { whole, top_k, random, merged, adaptive } tower = Tower::whole;
   double tower_share = 0.5;
+  std::array<double, 3> tower_thresholds = kFirstTowerThresholds;
   std::vector<std::int32_t> keep;  // visual tokens chosen by hand, ascending; wins over method
 
   bool prunes() const { return !method.isEmpty() || !keep.empty() || prunes_tower(); }
@@ -54,7 +61,8 @@ Result<std::shared_ptr<Policy>> make_policy(const PruneChoice& choice);
 Result<std::shared_ptr<TowerPruner>> make_tower_pruner(const PruneChoice& choice,
                                                        const VitEncoder& tower);
 
-/// "topk", "random" and "tome" as --vit-prune has them, "whole"; and back, whole for other names.
+/// "topk", "random", "tome" and "adaptive" as --vit-prune has them, "whole"; and back, whole for
+/// other names.
 const char* tower_name(PruneChoice::Tower tower);
 PruneChoice::Tower find_tower(const QString& name);
 

@@ -225,7 +225,13 @@ Status Script::run(const QString& command, const QStringList& words, const QStri
   } else if (is("tower")) {
     PruneChoice choice = viewer.prune();
     choice.tower = find_tower(first);
-    if (words.size() > 1) choice.tower_share = words[1].toDouble();
+    if (choice.tower == PruneChoice::Tower::adaptive) {
+      for (qsizetype cut = 0; cut + 1 < std::min<qsizetype>(words.size(), 4); ++cut) {
+        choice.tower_thresholds[static_cast<std::size_t>(cut)] = words[cut + 1].toDouble();
+      }
+    } else if (words.size() > 1) {
+      choice.tower_share = words[1].toDouble();
+    }
     viewer.set_prune(choice);
   } else if (is("exit")) {
     PruneChoice choice = viewer.prune();

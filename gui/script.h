@@ -8,7 +8,8 @@
 //   model DIR                    loads another model
 //   prune none|METHOD [PRESET|N] how the next question is pruned: a preset, or N tokens a layer
 //   debias SIGMA|off, padding on|off  how scores are debiased before a cut
-//   tower whole|topk|random|tome [SHARE]  which patches stay in the vision tower
+//   tower whole|topk|random|tome [SHARE], tower adaptive [T T T]  which patches stay in the vision
+//                                tower: a share, or those with scores above three thresholds
 //   exit never|score|confidence [THRESHOLD]  when sgl takes its guide's answer
 //   compare on|off [unpruned|biased|guide]  ask for what stands beside the answer, too
 //   paint ROW COLUMN ROW COLUMN  keeps the patches of this rectangle, corners included

@@ -1,7 +1,9 @@
 #pragma once
 // Which patches of a picture leave inside the vision tower, for the next question.
 
+#include <QDoubleSpinBox>
 #include <QSpinBox>
+#include <array>
 
 #include "gui/choice_box.h"
 #include "gui/viewer.h"
@@ -22,6 +24,8 @@ class TowerBox : public QWidget {
   Viewer& viewer_;
   ChoiceBox* tower_;
   QSpinBox* share_;
+  QWidget* cuts_;
+  std::array<QDoubleSpinBox*, 3> thresholds_;
 };
 
 }  // namespace fovea::gui

@@ -1,5 +1,7 @@
 #include "gui/viewer.h"
 
+#include <QLocale>
+#include <QStringList>
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -44,6 +46,12 @@ Viewer::Viewer(Settings& settings, QObject* parent)
   }
   prune_.tower = find_tower(settings_.get("ask/tower").toString());
   prune_.tower_share = std::clamp(settings_.get("ask/tower_share").toDouble(), 0.01, 1.0);
+  const QStringList thresholds = settings_.get("ask/tower_thresholds").toStringList();
+  for (std::size_t cut = 0; cut < prune_.tower_thresholds.size(); ++cut) {
+    bool number = false;
+    const double threshold = thresholds.value(static_cast<qsizetype>(cut)).toDouble(&number);
+    if (number && threshold >= 0 && threshold <= 1) prune_.tower_thresholds[cut] = threshold;
+  }
   against_ = find_against(settings_.get("ask/against").toString()).value_or(Against::unpruned);
 
   connect(&pictures_, &ImageSource::failed, this, &Viewer::notice);
@@ -94,6 +102,11 @@ void Viewer::set_prune(const PruneChoice& prune) {
   settings_.set("ask/ignore_padding", prune_.ignore_padding);
   settings_.set("ask/tower", QString::fromLatin1(tower_name(prune_.tower)));
   settings_.set("ask/tower_share", prune_.tower_share);
+  QStringList thresholds;
+  for (const double threshold : prune_.tower_thresholds) {
+    thresholds << QString::number(threshold, 'g', QLocale::FloatingPointShortest);
+  }
+  settings_.set("ask/tower_thresholds", thresholds);
   settings_.set("ask/exit_threshold", prune_.exit_threshold.value_or(-1.0));
   settings_.set("ask/exit_by",
                 prune_.exit_by_confidence ? QStringLiteral("confidence") : QStringLiteral("score"));

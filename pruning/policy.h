@@ -95,6 +95,15 @@ struct ScoreRequest {
   ConstTensorView row_weights;  // as in ScoreArgs
   Reduction row_reduction = Reduction::sum;
   Reduction head_reduction = Reduction::sum;
+
+  /// Of the answer: [heads or nothing, rows or nothing, columns].
+  Shape shape(std::int64_t heads, std::int64_t row_count, std::int64_t column_count) const {
+    const bool each_row = row_reduction == Reduction::none;
+    if (head_reduction == Reduction::none) {
+      return each_row ? Shape{heads, row_count, column_count} : Shape{heads, column_count};
+    }
+    return each_row ? Shape{row_count, column_count} : Shape{column_count};
+  }
 };
 
 /// What a stage sees. Implemented by the engine, and by tests with hand-made numbers.

@@ -65,13 +65,8 @@ Result<TensorView> BlockStage::scores(Context& context, const ScoreRequest& requ
     return make_error(ErrorCode::unsupported, "a vision tower has no text to attend or be seen");
   }
   const std::int64_t heads = view_.query.shape[1], tokens = view_.query.rows();
-  Shape shape{tokens};
-  if (request.row_reduction == Reduction::none) shape = Shape{rows, tokens};
-  if (request.head_reduction == Reduction::none) {
-    shape = request.row_reduction == Reduction::none ? Shape{heads, rows, tokens}
-                                                     : Shape{heads, tokens};
-  }
-  FOVEA_TRY(const TensorView out, context.workspace.take(shape, DType::f32));
+  FOVEA_TRY(const TensorView out,
+            context.workspace.take(request.shape(heads, rows, tokens), DType::f32));
   std::vector<std::int32_t> columns(static_cast<std::size_t>(tokens));
   std::iota(columns.begin(), columns.end(), 0);
   ScoreArgs args;

@@ -3,9 +3,11 @@
 // map being stored.
 
 #include <span>
+#include <vector>
 
 #include "kernels/context.h"
 #include "kernels/ops/attention/kv_view.h"
+#include "pruning/visual_token.h"
 
 namespace fovea {
 
@@ -20,6 +22,13 @@ struct LayerAttention {
   std::span<const std::int32_t> slots;
   /// Prompt position of each of the first keys; keys after them belong to answer tokens.
   std::span<const std::int32_t> prompt_keys;
+};
+
+/// Which of the keys are visual tokens, and their ids, key by key.
+struct VisualKeys {
+  VisualKeys(const SequenceLayout& layout, const LayerAttention& attention);
+
+  std::vector<std::int32_t> keys, ids;
 };
 
 class AttentionObserver {

@@ -29,17 +29,11 @@ AttentionProfiles::AttentionProfiles(const SequenceLayout& layout, std::vector<R
 }
 
 Status AttentionProfiles::observe(Context& context, const LayerAttention& attention) {
-  std::vector<std::int32_t> columns, ids;
-  for (std::size_t key = 0; key < attention.prompt_keys.size(); ++key) {
-    const auto position = static_cast<std::size_t>(attention.prompt_keys[key]);
-    if (layout_.visual_ids[position] < 0) continue;
-    columns.push_back(static_cast<std::int32_t>(key));
-    ids.push_back(layout_.visual_ids[position]);
-  }
+  const VisualKeys visual(layout_, attention);
   const bool of_prompt =
       !attention.slots.empty() &&
       static_cast<std::size_t>(attention.slots.back()) < attention.prompt_keys.size();
-  if (columns.empty() || !of_prompt) return {};
+  if (visual.keys.empty() || !of_prompt) return {};
 
   const Shape& shape = attention.query.shape;  // [rows, heads, head_dim]
   for (std::size_t r = 0; r < requests_.size(); ++r) {
@@ -58,8 +52,9 @@ Status AttentionProfiles::observe(Context& context, const LayerAttention& attent
     FOVEA_TRY(const TensorView query,
               context.workspace.take(Shape{count, shape[1], shape[2]}, DType::f32));
     FOVEA_TRY(const TensorView lse, context.workspace.take(Shape{shape[1], count}, DType::f32));
-    FOVEA_TRY(const TensorView out,
-              context.workspace.take(Shape{static_cast<std::int64_t>(columns.size())}, DType::f32));
+    FOVEA_TRY(
+        const TensorView out,
+        context.workspace.take(Shape{static_cast<std::int64_t>(visual.keys.size())}, DType::f32));
     ConstTensorView given = attention.query;
     TensorView chosen = query;
     given.shape = Shape{given.rows(), given.inner_elements()};
@@ -72,7 +67,7 @@ Status AttentionProfiles::observe(Context& context, const LayerAttention& attent
     args.visible = visible;
     args.kv = attention.kv;
     args.scale = attention.scale;
-    args.columns = columns;
+    args.columns = visual.keys;
     args.rows = requests_[r].row_reduction;
     args.heads = requests_[r].head_reduction;
     args.out = out;
@@ -80,8 +75,8 @@ Status AttentionProfiles::observe(Context& context, const LayerAttention& attent
     Workspace::Scope host_scope(context.host().workspace);
     FOVEA_TRY(const ConstTensorView found, to_host(context, out));
     std::vector<float> row(layout_.visual.size(), 0.0F);
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      row[static_cast<std::size_t>(ids[i])] = found.as<float>()[i];
+    for (std::size_t i = 0; i < visual.ids.size(); ++i) {
+      row[static_cast<std::size_t>(visual.ids[i])] = found.as<float>()[i];
     }
     auto& layers = profiles_[r];
     const auto layer = static_cast<std::size_t>(attention.layer);

@@ -32,14 +32,8 @@ Importance::Importance(const SequenceLayout& layout, RowSet rows)
 }
 
 Status Importance::observe(Context& context, const LayerAttention& attention) {
-  std::vector<std::int32_t> columns, ids;
-  for (std::size_t key = 0; key < attention.prompt_keys.size(); ++key) {
-    const auto position = static_cast<std::size_t>(attention.prompt_keys[key]);
-    if (layout_.visual_ids[position] < 0) continue;
-    columns.push_back(static_cast<std::int32_t>(key));
-    ids.push_back(layout_.visual_ids[position]);
-  }
-  if (columns.empty()) return {};
+  const VisualKeys visual(layout_, attention);
+  if (visual.keys.empty()) return {};
 
   const auto counts = [&](std::size_t row) {
     const auto slot = static_cast<std::size_t>(attention.slots[row]);
@@ -59,8 +53,9 @@ Status Importance::observe(Context& context, const LayerAttention& attention) {
     const auto rows = static_cast<std::int64_t>(end - begin);
     std::vector<std::int32_t> visible;
     for (std::size_t row = begin; row < end; ++row) visible.push_back(attention.slots[row] + 1);
-    FOVEA_TRY(const TensorView out,
-              context.workspace.take(Shape{static_cast<std::int64_t>(columns.size())}, DType::f32));
+    FOVEA_TRY(
+        const TensorView out,
+        context.workspace.take(Shape{static_cast<std::int64_t>(visual.keys.size())}, DType::f32));
     ScoreArgs args;
     args.query = attention.query.slice(first, rows);
     args.lse = attention.lse;  // of these rows: a stretch of every head's row
@@ -69,14 +64,14 @@ Status Importance::observe(Context& context, const LayerAttention& attention) {
     args.visible = visible;
     args.kv = attention.kv;
     args.scale = attention.scale;
-    args.columns = columns;
+    args.columns = visual.keys;
     args.rows = Reduction::sum;
     args.heads = Reduction::sum;
     args.out = out;
     FOVEA_CHECK(attention_scores(context, args));
     const ConstTensorView bits(out.data, DType::i32, out.shape, out.device);
     Part& part = parts_.emplace_back();
-    part.ids = ids;
+    part.ids = visual.ids;
     FOVEA_TRY(part.probabilities, Arriving::start(context, bits));
     if (parts_.size() >= kMostParts) FOVEA_CHECK(add_parts());
     begin = end;

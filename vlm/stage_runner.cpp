@@ -118,12 +118,7 @@ Result<TensorView> LayerStage::scores(Context& context, const ScoreRequest& requ
   const std::int64_t heads = picked.query.shape[1];
   const auto row_count = static_cast<std::int64_t>(visible.size());
   const auto column_count = static_cast<std::int64_t>(columns.size());
-  Shape shape{column_count};
-  if (request.row_reduction == Reduction::none) shape = Shape{row_count, column_count};
-  if (request.head_reduction == Reduction::none) {
-    shape = request.row_reduction == Reduction::none ? Shape{heads, row_count, column_count}
-                                                     : Shape{heads, column_count};
-  }
+  const Shape shape = request.shape(heads, row_count, column_count);
   FOVEA_TRY(const TensorView out, where.workspace.take(shape, DType::f32));
   ScoreArgs args;
   args.query = picked.query;

@@ -182,6 +182,17 @@ TEST_F(GuidedTest, patches_merged_in_the_tower_are_marked_as_merged_beside_the_w
   EXPECT_EQ(std::count(scene.cells.begin(), scene.cells.end(), CellState::merged), 576 - alone);
 }
 
+TEST_F(GuidedTest, thresholds_that_no_patch_exceeds_leave_none) {
+  open();
+  PruneChoice choice = in_tower(PruneChoice::Tower::adaptive, 0.5);
+  choice.tower_thresholds = {1, 1, 1};
+  viewer_->set_prune(choice);
+  const RunPtr run = ask(short_sample().question);
+  ASSERT_TRUE(run);
+  EXPECT_EQ(run->answer.budget.entering.front(), 0);
+  EXPECT_TRUE(notices_.empty());
+}
+
 TEST_F(GuidedTest, two_methods_for_one_tower_are_said) {
   open();
   PruneChoice both = in_tower(PruneChoice::Tower::top_k, 0.5);
@@ -200,6 +211,7 @@ TEST_F(GuidedTest, guide_and_tower_are_remembered) {
   choice.exit_by_confidence = true;
   choice.tower = PruneChoice::Tower::merged;
   choice.tower_share = 0.3;
+  choice.tower_thresholds = {0.1 / 3, 0, 1};
   viewer_->set_prune(choice);
   viewer_->set_against(Viewer::Against::guide);
   const Viewer again(settings_);
@@ -221,6 +233,8 @@ TEST(PruneChoice, guide_and_tower_are_in_the_label) {
   EXPECT_TRUE(choice.prunes());
   EXPECT_FALSE(choice.needs_guide());
   EXPECT_EQ(choice.label(), "topk in the tower to 50 %");
+  choice.tower = PruneChoice::Tower::adaptive;
+  EXPECT_EQ(choice.label(), "adaptive in the tower above 0.0006+0.0005+0.0013");
 }
 
 }  // namespace

@@ -412,6 +412,41 @@ TEST_F(WindowTest, a_guide_is_asked_and_stands_beside_the_model) {
   EXPECT_FALSE(exit->isVisible()) << "only sgl has a guide";
 }
 
+TEST_F(WindowTest, thresholds_of_the_tower_are_chosen_and_leave_what_lies_above_them) {
+  open();
+  auto* tower = control<QComboBox>(QStringLiteral("Patches that stay in the tower"));
+  auto* share = control<QSpinBox>(QStringLiteral("Share left in the tower"));
+  auto* first = control<QDoubleSpinBox>(QStringLiteral("Threshold of cut 1"));
+  auto* last = control<QDoubleSpinBox>(QStringLiteral("Threshold of cut 3"));
+  EXPECT_TRUE(first->parentWidget()->isHidden()) << "nothing has thresholds yet";
+  tower->setCurrentIndex(tower->findText("above a score (adaptive)"));
+  Q_EMIT tower->activated(tower->currentIndex());
+  EXPECT_EQ(viewer_->prune().tower, PruneChoice::Tower::adaptive);
+  EXPECT_EQ(viewer_->prune().tower_thresholds, kFirstTowerThresholds);
+  EXPECT_FALSE(first->parentWidget()->isHidden());
+  EXPECT_FALSE(share->isEnabled()) << "how many stay is the picture's";
+  const RunPtr few = type_and_ask(short_sample().question);
+  ASSERT_TRUE(few);
+  ASSERT_EQ(few->answer.pruning.stages.size(), 3U);
+  const auto left = few->answer.pruning.stages.back().kept.size();
+  EXPECT_GT(left, 0U);
+  EXPECT_LT(left, 576U);
+
+  last->setValue(0.0005);
+  EXPECT_EQ(viewer_->prune().tower_thresholds, (std::array<double, 3>{0.0006, 0.0005, 0.0005}));
+  const RunPtr more = type_and_ask(short_sample().question);
+  ASSERT_TRUE(more);
+  const auto& stages = more->answer.pruning.stages;
+  ASSERT_EQ(stages.size(), 3U);
+  EXPECT_EQ(stages[1].kept, few->answer.pruning.stages[1].kept) << "the cuts before are the same";
+  EXPECT_GT(stages[2].kept.size(), left);
+
+  tower->setCurrentIndex(0);
+  Q_EMIT tower->activated(0);
+  EXPECT_TRUE(first->parentWidget()->isHidden());
+  EXPECT_EQ(type_and_ask(short_sample().question)->text(), short_sample().answer);
+}
+
 TEST_F(WindowTest, a_broken_model_is_said_in_the_strip_and_the_one_before_answers) {
   open();
   QDir(folder_.path()).mkdir("broken");

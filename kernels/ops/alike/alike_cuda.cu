@@ -1,5 +1,6 @@
 #include "kernels/ops/alike/alike_cuda.h"
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/vector.cuh"
 
@@ -140,9 +141,6 @@ Status merge_alike_cuda(Context& context, ConstTensorView keys, ConstTensorView 
   const int left = static_cast<int>(tokens.groups.offsets.rows()) - 1;
   const int first_even = special + special % 2, first_odd = special + 1 - special % 2;
   const int evens = first_even < n ? (n - first_even + 1) / 2 : 0;
-  const auto blocks = [](int items, int each) {
-    return static_cast<unsigned>((items + each - 1) / each);
-  };
   // The workspace knows no double: numbers of eight bytes.
   FOVEA_TRY(const TensorView lengths, context.workspace.take({n}, DType::i64));
   FOVEA_TRY(const TensorView cosines, context.workspace.take({evens}, DType::i64));
@@ -152,8 +150,8 @@ Status merge_alike_cuda(Context& context, ConstTensorView keys, ConstTensorView 
     FOVEA_CUDA_CHECK(cudaMemsetAsync(tokens.groups.offsets.data, 0, sizeof(std::int32_t), stream));
     return {};
   }
-  lengths_kernel<<<blocks(n, kWarps), kThreads, 0, stream>>>(keys.as<float>(), keys.row_stride, n,
-                                                             width, lengths.as<double>());
+  lengths_kernel<<<blocks_for(n, kWarps), kThreads, 0, stream>>>(keys.as<float>(), keys.row_stride,
+                                                                 n, width, lengths.as<double>());
   FOVEA_LAUNCH_CHECK("lengths of keys");
   if (evens > 0) {
     match_kernel<<<static_cast<unsigned>(evens), kThreads, 0, stream>>>(
@@ -161,7 +159,7 @@ Status merge_alike_cuda(Context& context, ConstTensorView keys, ConstTensorView 
         cosines.as<double>(), targets.as<std::int32_t>());
     FOVEA_LAUNCH_CHECK("matches of keys");
   }
-  merged_into_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(
+  merged_into_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream>>>(
       cosines.as<double>(), targets.as<std::int32_t>(), evens, first_even, n, n - left,
       into.as<std::int32_t>());
   FOVEA_LAUNCH_CHECK("closest matches");
@@ -174,7 +172,7 @@ Status merge_alike_cuda(Context& context, ConstTensorView keys, ConstTensorView 
                       tokens.weights.as<float>(),
                       tokens.sizes.as<float>(),
                       tokens.bias.as<float>()};
-  layout_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(layout);
+  layout_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream>>>(layout);
   FOVEA_LAUNCH_CHECK("layout of merged tokens");
   return {};
 }

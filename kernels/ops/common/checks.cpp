@@ -53,6 +53,16 @@ Status check_same_shape(const char* name, ConstTensorView view, const Shape& sha
   return usage(name, "expected shape " + shape.to_string() + ", found " + view.shape.to_string());
 }
 
+bool is_list(const Context& context, ConstTensorView view, DType dtype) {
+  return view.dtype == dtype && view.shape.rank() == 1 && view.device == context.device;
+}
+
+Error wrong_list(const char* name, ConstTensorView view, DType dtype, const std::string& expected) {
+  return usage(name, "expected " + std::string(dtype_name(dtype)) + " " + expected +
+                         " where the context computes, found " + dtype_name(view.dtype) + " " +
+                         view.shape.to_string());
+}
+
 }  // namespace
 
 Status check_f32_rank(const char* name, ConstTensorView view, int rank) {
@@ -92,6 +102,17 @@ Status check_activation_shape(const Context& context, const char* name, ConstTen
                               const Shape& shape) {
   FOVEA_CHECK(check_activation_rank(context, name, view, shape.rank()));
   return check_same_shape(name, view, shape);
+}
+
+Status check_list(const Context& context, const char* name, ConstTensorView view, DType dtype) {
+  if (is_list(context, view, dtype)) return {};
+  return wrong_list(name, view, dtype, "numbers");
+}
+
+Status check_list(const Context& context, const char* name, ConstTensorView view, DType dtype,
+                  std::int64_t count) {
+  if (is_list(context, view, dtype) && view.shape[0] == count) return {};
+  return wrong_list(name, view, dtype, Shape{count}.to_string());
 }
 
 Status check_cpu(const Context& context) {

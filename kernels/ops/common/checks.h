@@ -24,6 +24,12 @@ Status check_activation_rank(const Context& context, const char* name, ConstTens
 Status check_activation_shape(const Context& context, const char* name, ConstTensorView view,
                               const Shape& shape);
 
+/// Usage error unless `view` is one axis of numbers of this type on the context's device; and,
+/// where given, of so many.
+Status check_list(const Context& context, const char* name, ConstTensorView view, DType dtype);
+Status check_list(const Context& context, const char* name, ConstTensorView view, DType dtype,
+                  std::int64_t count);
+
 /// Unsupported unless the context runs on the CPU.
 Status check_cpu(const Context& context);
 

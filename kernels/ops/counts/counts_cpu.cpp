@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <functional>
 #include <numeric>
-#include <string>
 #include <vector>
 
 #include "kernels/ops/common/checks.h"
@@ -14,17 +13,6 @@
 namespace fovea {
 namespace {
 
-Status check_numbers(const Context& context, const char* field, ConstTensorView view,
-                     std::int64_t count) {
-  if (view.dtype == DType::i32 && view.shape == Shape{count} && view.device == context.device) {
-    return {};
-  }
-  return make_error(ErrorCode::usage, "expected i32 " + Shape{count}.to_string() +
-                                          " where the context computes, found " +
-                                          dtype_name(view.dtype) + " " + view.shape.to_string())
-      .in_field(field);
-}
-
 std::span<const float> values_of(ConstTensorView scores) {
   return {scores.as<float>(), static_cast<std::size_t>(scores.shape[0])};
 }
@@ -33,7 +21,7 @@ std::span<const float> values_of(ConstTensorView scores) {
 
 Status tokens_carrying(Context& context, ConstTensorView mass, double tau, TensorView count) {
   FOVEA_CHECK(check_f32_rank(context, "tokens_carrying mass", mass, 1));
-  FOVEA_CHECK(check_numbers(context, "tokens_carrying count", count, 1));
+  FOVEA_CHECK(check_list(context, "tokens_carrying count", count, DType::i32, 1));
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) return tokens_carrying_cuda(context, mass, tau, count);
 #endif
@@ -67,8 +55,8 @@ Status divide_scores(Context& context, TensorView scores, std::span<const float>
 Status listed_among_best(Context& context, ConstTensorView scores, ConstTensorView count,
                          std::span<const std::int32_t> listed, TensorView found) {
   FOVEA_CHECK(check_f32_rank(context, "listed_among_best scores", scores, 1));
-  FOVEA_CHECK(check_numbers(context, "listed_among_best count", count, 1));
-  FOVEA_CHECK(check_numbers(context, "listed_among_best found", found, 1));
+  FOVEA_CHECK(check_list(context, "listed_among_best count", count, DType::i32, 1));
+  FOVEA_CHECK(check_list(context, "listed_among_best found", found, DType::i32, 1));
   if (std::any_of(listed.begin(), listed.end(),
                   [&](std::int32_t index) { return index < 0 || index >= scores.shape[0]; })) {
     return make_error(ErrorCode::usage, "an index is outside the scores")
@@ -88,8 +76,8 @@ Status listed_among_best(Context& context, ConstTensorView scores, ConstTensorVi
 Status best_indices(Context& context, ConstTensorView scores, std::int64_t most, TensorView count,
                     TensorView indices) {
   FOVEA_CHECK(check_f32_rank(context, "best_indices scores", scores, 1));
-  FOVEA_CHECK(check_numbers(context, "best_indices count", count, 1));
-  FOVEA_CHECK(check_numbers(context, "best_indices indices", indices, scores.shape[0]));
+  FOVEA_CHECK(check_list(context, "best_indices count", count, DType::i32, 1));
+  FOVEA_CHECK(check_list(context, "best_indices indices", indices, DType::i32, scores.shape[0]));
   most = std::clamp<std::int64_t>(most, 0, scores.shape[0]);
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) return best_indices_cuda(context, scores, most, count, indices);
@@ -105,8 +93,8 @@ Status best_indices(Context& context, ConstTensorView scores, std::int64_t most,
 Status indices_above(Context& context, ConstTensorView scores, float threshold, TensorView count,
                      TensorView indices) {
   FOVEA_CHECK(check_f32_rank(context, "indices_above scores", scores, 1));
-  FOVEA_CHECK(check_numbers(context, "indices_above count", count, 1));
-  FOVEA_CHECK(check_numbers(context, "indices_above indices", indices, scores.shape[0]));
+  FOVEA_CHECK(check_list(context, "indices_above count", count, DType::i32, 1));
+  FOVEA_CHECK(check_list(context, "indices_above indices", indices, DType::i32, scores.shape[0]));
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) return indices_above_cuda(context, scores, threshold, count, indices);
 #endif

@@ -1,17 +1,13 @@
 #include <algorithm>
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/runtime.h"
-#include "kernels/cuda/vector.cuh"
 #include "kernels/ops/counts/counts_cuda.h"
 
 namespace fovea {
 namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
-
-unsigned blocks_for(std::int64_t count, int each = kThreads) {
-  return static_cast<unsigned>((count + each - 1) / each);
-}
 
 /// Larger scores rank before smaller ones, NaN last, lower indices first among equals.
 __device__ __forceinline__ bool before(float a, int i, float b, int j) {
@@ -39,10 +35,7 @@ __global__ void __launch_bounds__(kThreads)
   }
 #pragma unroll
   for (int k = 0; k < kEach; ++k) {
-#pragma unroll
-    for (int step = 16; step > 0; step /= 2) {
-      rank[k] += __shfl_xor_sync(0xFFFFFFFFu, rank[k], step);
-    }
+    rank[k] = sum_of_warp(rank[k]);
     if (lane == 0 && first + k < count) ranks[first + k] = rank[k];
   }
 }
@@ -77,14 +70,8 @@ __global__ void __launch_bounds__(kThreads)
     reached += sorted[i];
     ++here;
   }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) here += __shfl_xor_sync(0xFFFFFFFFu, here, step);
-  if (threadIdx.x % 32 == 0) counted[threadIdx.x / 32] = here;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  here = 0;
-  for (int w = 0; w < kWarps; ++w) here += counted[w];
-  *carrying = here;
+  here = sum_of_block<kWarps>(here, counted);
+  if (threadIdx.x == 0) *carrying = here;
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -100,14 +87,8 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ int counted[kWarps];
   int here = 0;
   for (int i = threadIdx.x; i < count; i += kThreads) here += ranks[listed[i]] < *limit ? 1 : 0;
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) here += __shfl_xor_sync(0xFFFFFFFFu, here, step);
-  if (threadIdx.x % 32 == 0) counted[threadIdx.x / 32] = here;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-  here = 0;
-  for (int w = 0; w < kWarps; ++w) here += counted[w];
-  *found = here;
+  here = sum_of_block<kWarps>(here, counted);
+  if (threadIdx.x == 0) *found = here;
 }
 
 /// One block: the indices that `chosen` tells close up, -1 behind them. Returns their number.
@@ -174,8 +155,8 @@ Status tokens_carrying_cuda(Context& context, ConstTensorView mass, double tau, 
   FOVEA_TRY(const std::int32_t* const ranks, ranked(context, mass));
   FOVEA_TRY(const TensorView sorted, context.workspace.take({n}, DType::f32));
   if (n > 0) {
-    sort_kernel<<<blocks_for(n), kThreads, 0, stream_of(context)>>>(mass.as<float>(), ranks, n,
-                                                                    sorted.as<float>());
+    sort_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream_of(context)>>>(
+        mass.as<float>(), ranks, n, sorted.as<float>());
     FOVEA_LAUNCH_CHECK("sort by rank");
   }
   carrying_kernel<<<1, kThreads, 0, stream_of(context)>>>(sorted.as<float>(), n, tau,
@@ -188,8 +169,8 @@ Status divide_scores_cuda(Context& context, TensorView scores, std::span<const f
   const Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const float* const there, upload(context, divisors));
   const auto count = static_cast<int>(divisors.size());
-  divide_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(scores.as<float>(), there,
-                                                                        count);
+  divide_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
+      scores.as<float>(), there, count);
   FOVEA_LAUNCH_CHECK("divide scores");
   return {};
 }

@@ -9,16 +9,6 @@
 namespace fovea {
 namespace {
 
-Status check_numbers(const Context& context, const char* field, ConstTensorView view) {
-  if (view.dtype == DType::i32 && view.shape.rank() == 1 && view.device == context.device) {
-    return {};
-  }
-  return make_error(ErrorCode::usage, "expected i32 numbers where the context computes, found " +
-                                          std::string(dtype_name(view.dtype)) + " " +
-                                          view.shape.to_string())
-      .in_field(field);
-}
-
 Error counts_differ(const char* field, std::int64_t expected, std::int64_t found) {
   return make_error(ErrorCode::usage,
                     "expected " + std::to_string(expected) + ", found " + std::to_string(found))
@@ -47,8 +37,8 @@ Status scale_scores(Context& context, TensorView scores, std::span<const double>
 
 Status surviving_rows(Context& context, ConstTensorView kept, std::int64_t first,
                       std::int64_t present, TensorView rows) {
-  FOVEA_CHECK(check_numbers(context, "surviving_rows kept", kept));
-  FOVEA_CHECK(check_numbers(context, "surviving_rows rows", rows));
+  FOVEA_CHECK(check_list(context, "surviving_rows kept", kept, DType::i32));
+  FOVEA_CHECK(check_list(context, "surviving_rows rows", rows, DType::i32));
   const std::int64_t stay = kept.shape[0], count = rows.shape[0];
   if (first < 0 || stay > present) {
     return counts_differ("surviving_rows kept", present, stay);
@@ -70,9 +60,9 @@ Status surviving_rows(Context& context, ConstTensorView kept, std::int64_t first
 }
 
 Status pick_numbers(Context& context, ConstTensorView from, ConstTensorView rows, TensorView to) {
-  FOVEA_CHECK(check_numbers(context, "pick_numbers from", from));
-  FOVEA_CHECK(check_numbers(context, "pick_numbers rows", rows));
-  FOVEA_CHECK(check_numbers(context, "pick_numbers to", to));
+  FOVEA_CHECK(check_list(context, "pick_numbers from", from, DType::i32));
+  FOVEA_CHECK(check_list(context, "pick_numbers rows", rows, DType::i32));
+  FOVEA_CHECK(check_list(context, "pick_numbers to", to, DType::i32));
   if (rows.shape != to.shape) {
     return counts_differ("pick_numbers to", rows.shape[0], to.shape[0]);
   }

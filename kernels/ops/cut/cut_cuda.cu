@@ -1,15 +1,12 @@
 #include "kernels/ops/cut/cut_cuda.h"
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fovea {
 namespace {
 
 constexpr int kThreads = 256;
-
-unsigned blocks_for(std::int64_t count) {
-  return static_cast<unsigned>((count + kThreads - 1) / kThreads);
-}
 
 __global__ __launch_bounds__(kThreads) void scale_scores_kernel(float* scores,
                                                                 const double* factors, int count) {
@@ -42,8 +39,8 @@ Status scale_scores_cuda(Context& context, TensorView scores, std::span<const do
   Workspace::Scope scope(context.workspace);
   FOVEA_TRY(const double* const there, upload(context, factors));
   const auto count = static_cast<int>(factors.size());
-  scale_scores_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(scores.as<float>(),
-                                                                              there, count);
+  scale_scores_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
+      scores.as<float>(), there, count);
   FOVEA_LAUNCH_CHECK("scale_scores");
   return {};
 }
@@ -51,7 +48,7 @@ Status scale_scores_cuda(Context& context, TensorView scores, std::span<const do
 Status surviving_rows_cuda(Context& context, ConstTensorView kept, std::int64_t first,
                            std::int64_t present, TensorView rows) {
   const auto count = static_cast<int>(rows.shape[0]);
-  surviving_rows_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+  surviving_rows_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
       kept.as<std::int32_t>(), static_cast<int>(kept.shape[0]), static_cast<int>(first),
       static_cast<int>(present), rows.as<std::int32_t>(), count);
   FOVEA_LAUNCH_CHECK("surviving_rows");
@@ -61,7 +58,7 @@ Status surviving_rows_cuda(Context& context, ConstTensorView kept, std::int64_t 
 Status pick_numbers_cuda(Context& context, ConstTensorView from, ConstTensorView rows,
                          TensorView to) {
   const auto count = static_cast<int>(rows.shape[0]);
-  pick_numbers_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+  pick_numbers_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
       from.as<std::int32_t>(), rows.as<std::int32_t>(), to.as<std::int32_t>(), count);
   FOVEA_LAUNCH_CHECK("pick_numbers");
   return {};

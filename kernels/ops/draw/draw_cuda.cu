@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/rank.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/vector.cuh"
 #include "kernels/ops/draw/draw.h"
@@ -18,37 +19,16 @@ constexpr int kMassThreads = 256;
 constexpr int kBits = 4, kBins = 1 << kBits;  // of a rank, looked at in one pass
 constexpr unsigned kAll = 0xFFFFFFFFu;
 
-/// Rises with the logit, which is no NaN; both zeros alike.
-__device__ __forceinline__ std::uint32_t rank_of(float logit) {
-  const std::uint32_t bits = __float_as_uint(logit + 0.0f);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-}
-
-/// A logit and its index as one integer: larger logits first, then lower indices. NaN and plus
-/// infinity end above every number.
-__device__ __forceinline__ Mass ordered(float logit, int index) {
-  const std::uint32_t rank = isnan(logit) ? kAll : rank_of(logit);
-  return Mass{rank} << 32 | (kAll - static_cast<unsigned>(index));
-}
-
 /// A block a row: the largest logit and, where that is all a row asks for or nothing can be drawn from
 /// it, the answer; else the index is left at 0.
 __global__ void __launch_bounds__(kThreads)
-    largest_kernel(const float* logits, std::int64_t stride, int n, const Draw* draws, float* largest,
-                   std::int32_t* indices) {
-  __shared__ Mass of_warps[kWarps];
+    largest_kernel(const float* logits, std::int64_t stride, int n, const Draw* draws,
+                   float* largest, std::int32_t* indices) {
   let_next_prepare();
   wait_for_previous();
   const float* const row = logits + blockIdx.x * stride;
-  Mass best = 0;
-  for (int i = threadIdx.x; i < n; i += kThreads) best = max(best, ordered(row[i], i));
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) best = max(best, __shfl_xor_sync(kAll, best, step));
-  if (threadIdx.x % 32 == 0) of_warps[threadIdx.x / 32] = best;
-  __syncthreads();
+  const int found = place_of_largest<kThreads>(row, n);
   if (threadIdx.x != 0) return;
-  for (int w = 1; w < kWarps; ++w) best = max(best, of_warps[w]);
-  const int found = static_cast<int>(kAll - static_cast<unsigned>(best));
   const float value = row[found];
   largest[blockIdx.x] = value;
   const bool usable = !isnan(value) && !isinf(value);

@@ -15,16 +15,6 @@
 namespace fovea {
 namespace {
 
-Status check_list(const Context& context, const char* field, ConstTensorView view, DType dtype,
-                  std::int64_t count) {
-  if (view.dtype == dtype && view.shape == Shape{count} && view.device == context.device) return {};
-  return make_error(ErrorCode::usage, "expected " + std::string(dtype_name(dtype)) + " " +
-                                          Shape{count}.to_string() +
-                                          " where the context computes, found " +
-                                          dtype_name(view.dtype) + " " + view.shape.to_string())
-      .in_field(field);
-}
-
 Status check_groups(const Context& context, const Groups& groups, std::int64_t count) {
   FOVEA_CHECK(check_list(context, "groups members", groups.members, DType::i32, count));
   return check_list(context, "groups offsets", groups.offsets, DType::i32, groups.offsets.rows());

@@ -11,10 +11,6 @@ namespace {
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 constexpr int kLayoutThreads = 512;
 
-unsigned blocks_for(std::int64_t count, int each = kThreads) {
-  return static_cast<unsigned>((count + each - 1) / each);
-}
-
 // ---- Density peaks -----------------------------------------------------------------------------
 
 /// A block has one row, its warps the rows before it. Distances are written both ways, so that they
@@ -284,10 +280,10 @@ Status density_peak_groups_cuda(Context& context, ConstTensorView x, const Group
   FOVEA_LAUNCH_CHECK("densities of rows");
   peaks_kernel<<<rows, kThreads, 0, stream>>>(distance, density, reach, n, peak);
   FOVEA_LAUNCH_CHECK("peaks of density");
-  centres_kernel<<<blocks_for(n), kThreads, 0, stream>>>(peak, n, groups, centres, group);
+  centres_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream>>>(peak, n, groups, centres, group);
   FOVEA_LAUNCH_CHECK("centres of groups");
-  nearest_centre_kernel<<<blocks_for(n), kThreads, 0, stream>>>(distance, centres, group, n, groups,
-                                                                joined);
+  nearest_centre_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream>>>(distance, centres, group,
+                                                                          n, groups, joined);
   FOVEA_LAUNCH_CHECK("nearest centres");
   layout_kernel<<<1, kLayoutThreads, 0, stream>>>(centres, joined, n, groups, 0,
                                                   out.offsets.as<std::int32_t>(),
@@ -315,7 +311,7 @@ Status join_most_alike_cuda(Context& context, ConstTensorView likeness, const Gr
 
 Status without_cuda(Context& context, ConstTensorView all, ConstTensorView some, TensorView rest) {
   const auto count = static_cast<int>(all.rows());
-  without_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+  without_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
       all.as<std::int32_t>(), count, some.as<std::int32_t>(), static_cast<int>(some.rows()),
       rest.as<std::int32_t>());
   FOVEA_LAUNCH_CHECK("without");
@@ -335,7 +331,7 @@ Status singles_and_groups_cuda(Context& context, ConstTensorView singles, ConstT
   lists.new_offsets = offsets.as<std::int32_t>();
   lists.new_weights = weights.as<float>();
   const int items = lists.single + std::max(lists.groups + 1, lists.count);
-  lists_kernel<<<blocks_for(items), kThreads, 0, stream_of(context)>>>(lists);
+  lists_kernel<<<blocks_for(items, kThreads), kThreads, 0, stream_of(context)>>>(lists);
   FOVEA_LAUNCH_CHECK("singles and groups");
   return {};
 }

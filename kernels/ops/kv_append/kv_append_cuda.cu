@@ -29,6 +29,11 @@ struct Source {
   std::int64_t stride;
 };
 
+template <class From>
+Source<From> source_of(ConstTensorView rows) {
+  return {reinterpret_cast<const From*>(rows.data), rows.row_stride};
+}
+
 /// Numbers of a row that one access takes.
 template <class From, class To>
 constexpr int kPack = static_cast<int>(16 / std::max(sizeof(From), sizeof(To)));
@@ -225,13 +230,12 @@ Status append_rows(Context& context, const KvTable& table, std::int32_t length,
       using To = typename decltype(to_type)::type;
       constexpr int kCount = kPack<From, To>;
       const bool packed = takes_packs(key_part, kCount) && takes_packs(value_part, kCount);
-      return launch_early(
-          context, "append_rows",
-          packed ? append_kernel<kCount, From, To> : append_kernel<1, From, To>,
-          dim3(static_cast<unsigned>(tokens), 2), kThreads, 0,
-          Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
-          Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride}, pages,
-          static_cast<int>(count), table, here_length, static_cast<int>(tokens), head_dim, width);
+      return launch_early(context, "append_rows",
+                          packed ? append_kernel<kCount, From, To> : append_kernel<1, From, To>,
+                          dim3(static_cast<unsigned>(tokens), 2), kThreads, 0,
+                          source_of<From>(key_part), source_of<From>(value_part), pages,
+                          static_cast<int>(count), table, here_length, static_cast<int>(tokens),
+                          head_dim, width);
     }));
     done += tokens;
   }
@@ -281,10 +285,8 @@ Status append_rows(Context& context, std::span<const KvRows> sequences, ConstTen
       return launch_early(
           context, "append_rows",
           packed ? append_together_kernel<kCount, From, To> : append_together_kernel<1, From, To>,
-          dim3(static_cast<unsigned>(rows), 2), kThreads, 0,
-          Source<From>{reinterpret_cast<const From*>(key_part.data), keys.row_stride},
-          Source<From>{reinterpret_cast<const From*>(value_part.data), values.row_stride},
-          together, head_dim, width);
+          dim3(static_cast<unsigned>(rows), 2), kThreads, 0, source_of<From>(key_part),
+          source_of<From>(value_part), together, head_dim, width);
     }));
     done += rows;
   }
@@ -328,9 +330,7 @@ Status turn_and_write_last_rows(Context& context, const KvTables& tables, Tensor
         packed ? turned_row_kernel<kCount, From, To> : turned_row_kernel<1, From, To>,
         dim3(static_cast<unsigned>((threads + kShare - 1) / kShare),
              static_cast<unsigned>(key.rows())),
-        kShare, 0, Source<From>{reinterpret_cast<const From*>(query.data), query.row_stride},
-        Source<From>{reinterpret_cast<const From*>(key.data), key.row_stride},
-        Source<From>{reinterpret_cast<const From*>(value.data), value.row_stride}, tables,
+        kShare, 0, source_of<From>(query), source_of<From>(key), source_of<From>(value), tables,
         positions.as<std::int32_t>(), heads, kv_heads, half, log2_ratio);
   });
 }

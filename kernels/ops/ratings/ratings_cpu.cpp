@@ -16,16 +16,6 @@ namespace {
 
 constexpr double kNormEpsilon = 1e-8;
 
-Status check_numbers(const Context& context, const char* field, ConstTensorView view) {
-  if (view.dtype == DType::i32 && view.shape.rank() == 1 && view.device == context.device) {
-    return {};
-  }
-  return make_error(ErrorCode::usage, "expected i32 numbers where the context computes, found " +
-                                          std::string(dtype_name(view.dtype)) + " " +
-                                          view.shape.to_string())
-      .in_field(field);
-}
-
 std::int32_t farthest(std::span<const std::int32_t> rows, std::span<const std::int32_t> columns) {
   const auto [low_row, high_row] = std::minmax_element(rows.begin(), rows.end());
   const auto [low, high] = std::minmax_element(columns.begin(), columns.end());
@@ -46,7 +36,7 @@ Status multiply_scores(Context& context, TensorView a, ConstTensorView b) {
 }
 
 Status shift_numbers(Context& context, TensorView numbers, std::int32_t by) {
-  FOVEA_CHECK(check_numbers(context, "shift_numbers numbers", numbers));
+  FOVEA_CHECK(check_list(context, "shift_numbers numbers", numbers, DType::i32));
   if (numbers.shape[0] == 0) return {};
 #ifdef FOVEA_WITH_CUDA
   if (context.on_cuda()) return shift_numbers_cuda(context, numbers, by);
@@ -144,7 +134,7 @@ Status row_sums(Context& context, ConstTensorView x, TensorView sums) {
 
 Status mean_of_rows(Context& context, ConstTensorView x, ConstTensorView rows, TensorView mean) {
   FOVEA_CHECK(check_f32_rank(context, "mean_of_rows x", x, 2));
-  FOVEA_CHECK(check_numbers(context, "mean_of_rows rows", rows));
+  FOVEA_CHECK(check_list(context, "mean_of_rows rows", rows, DType::i32));
   FOVEA_CHECK(check_f32_shape(context, "mean_of_rows mean", mean, {x.shape[1]}));
   const std::int64_t count = rows.shape[0];
   if (count == 0) {

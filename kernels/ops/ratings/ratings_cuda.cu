@@ -8,10 +8,6 @@ namespace {
 
 constexpr int kThreads = 256, kWarps = kThreads / 32;
 
-unsigned blocks_for(std::int64_t count, int each = kThreads) {
-  return static_cast<unsigned>((count + each - 1) / each);
-}
-
 __global__ void __launch_bounds__(kThreads) multiply_kernel(float* a, const float* b, int count) {
   const int i = blockIdx.x * kThreads + threadIdx.x;
   if (i < count) a[i] *= b[i];
@@ -156,7 +152,7 @@ __global__ void __launch_bounds__(kThreads)
 Status scores_by_head_norms_cuda(Context& context, ConstTensorView class_rows,
                                  ConstTensorView norms, TensorView scores) {
   const auto count = static_cast<int>(scores.shape[0]);
-  head_norms_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+  head_norms_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
       class_rows.as<float>(), class_rows.row_stride, norms.as<float>(), norms.row_stride,
       static_cast<int>(class_rows.rows()), count, scores.as<float>());
   FOVEA_LAUNCH_CHECK("scores by head norms");
@@ -166,7 +162,7 @@ Status scores_by_head_norms_cuda(Context& context, ConstTensorView class_rows,
 Status blend_scores_cuda(Context& context, TensorView state, float old, ConstTensorView scores,
                          float fresh) {
   const auto count = static_cast<int>(state.shape[0]);
-  blend_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(
+  blend_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
       state.as<float>(), old, scores.as<float>(), fresh, count);
   FOVEA_LAUNCH_CHECK("blend scores");
   return {};
@@ -174,16 +170,16 @@ Status blend_scores_cuda(Context& context, TensorView state, float old, ConstTen
 
 Status multiply_scores_cuda(Context& context, TensorView a, ConstTensorView b) {
   const auto count = static_cast<int>(a.shape[0]);
-  multiply_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(a.as<float>(),
-                                                                          b.as<float>(), count);
+  multiply_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
+      a.as<float>(), b.as<float>(), count);
   FOVEA_LAUNCH_CHECK("multiply scores");
   return {};
 }
 
 Status shift_numbers_cuda(Context& context, TensorView numbers, std::int32_t by) {
   const auto count = static_cast<int>(numbers.shape[0]);
-  shift_kernel<<<blocks_for(count), kThreads, 0, stream_of(context)>>>(numbers.as<std::int32_t>(),
-                                                                       count, by);
+  shift_kernel<<<blocks_for(count, kThreads), kThreads, 0, stream_of(context)>>>(
+      numbers.as<std::int32_t>(), count, by);
   FOVEA_LAUNCH_CHECK("shift numbers");
   return {};
 }
@@ -225,7 +221,7 @@ Status rate_by_distance_cuda(Context& context, ConstTensorView tile, ConstTensor
   task.ratings_stride = ratings.row_stride;
   task.count = static_cast<int>(rows.size());
   task.width = static_cast<int>(columns.size());
-  const dim3 grid(blocks_for(task.width), static_cast<unsigned>(tile.shape[0]));
+  const dim3 grid(blocks_for(task.width, kThreads), static_cast<unsigned>(tile.shape[0]));
   rating_kernel<<<grid, kThreads, 0, stream_of(context)>>>(task);
   FOVEA_LAUNCH_CHECK("rate by distance");
   return {};
@@ -241,7 +237,7 @@ Status row_sums_cuda(Context& context, ConstTensorView x, TensorView sums) {
 Status mean_of_rows_cuda(Context& context, ConstTensorView x, ConstTensorView rows,
                          TensorView mean) {
   const auto width = static_cast<int>(mean.shape[0]);
-  mean_of_rows_kernel<<<blocks_for(width), kThreads, 0, stream_of(context)>>>(
+  mean_of_rows_kernel<<<blocks_for(width, kThreads), kThreads, 0, stream_of(context)>>>(
       x.as<float>(), x.row_stride, rows.as<std::int32_t>(), static_cast<int>(rows.shape[0]), width,
       mean.as<float>());
   FOVEA_LAUNCH_CHECK("mean of rows");

@@ -1,6 +1,8 @@
 #include "kernels/ops/reduce/reduce_cuda.h"
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/rank.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/vector.cuh"
 
@@ -38,11 +40,9 @@ __global__ void __launch_bounds__(kThreads)
 
 constexpr int kSelectThreads = 1024;
 
-/// Rises with the score; NaN lowest, both zeros alike.
-__device__ __forceinline__ std::uint32_t rank_of(float score) {
-  if (isnan(score)) return 0;
-  const std::uint32_t bits = __float_as_uint(score + 0.0f);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+/// NaN lowest.
+__device__ __forceinline__ std::uint32_t rank_of_score(float score) {
+  return isnan(score) ? 0 : rank_of(score);
 }
 
 /// How many threads of the block before this one hold `flag`, and how many altogether.
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kSelectThreads)
     if (threadIdx.x < 256) histogram[threadIdx.x] = 0;
     __syncthreads();
     for (int i = threadIdx.x; i < n; i += kSelectThreads) {
-      const std::uint32_t rank = rank_of(scores[i]);
+      const std::uint32_t rank = rank_of_score(scores[i]);
       if ((rank & mask) == prefix) atomicAdd(&histogram[rank >> shift & 255], 1);
     }
     __syncthreads();
@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(kSelectThreads)
   int written = 0, equal_before = 0;
   for (int first = 0; first < n; first += kSelectThreads) {
     const int i = first + threadIdx.x;
-    const std::uint32_t rank = i < n ? rank_of(scores[i]) : 0;
+    const std::uint32_t rank = i < n ? rank_of_score(scores[i]) : 0;
     const bool equal = i < n && rank == prefix;
     int equals, chosen_here;
     const int place_among_equals = equal_before + count_before(equal, warp_counts, &equals);
@@ -139,10 +139,6 @@ __global__ void __launch_bounds__(kThreads)
   }
   squares = sum_of_warp(squares);
   if (threadIdx.x % 32 == 0) norms[head * norms_stride + row] = static_cast<float>(sqrt(squares));
-}
-
-unsigned blocks_for(std::int64_t items, int each) {
-  return static_cast<unsigned>((items + each - 1) / each);
 }
 
 }  // namespace

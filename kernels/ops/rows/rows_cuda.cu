@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/copy.h"
+#include "kernels/cuda/rank.cuh"
 #include "kernels/cuda/runtime.h"
 
 namespace fovea {
@@ -27,40 +28,13 @@ __global__ void scatter_rows_kernel(const float* from, std::int64_t from_stride,
   for (int i = threadIdx.x; i < width; i += kThreads) target[i] = source[i];
 }
 
-/// A number and its index as one integer that compares as they do: larger numbers first, then lower
-/// indices. NaN and plus infinity end above every number.
-__device__ unsigned long long ordered(float value, int index) {
-  unsigned bits = __float_as_uint(value);
-  bits = isnan(value) ? 0xffffffffu : (bits & 0x80000000u) != 0 ? ~bits : bits | 0x80000000u;
-  return (static_cast<unsigned long long>(bits) << 32) |
-         (0xffffffffu - static_cast<unsigned>(index));
-}
-
 /// A block a row: a vocabulary is read in a few microseconds.
 __global__ __launch_bounds__(kArgThreads) void largest_index_kernel(const float* rows,
                                                                     std::int64_t stride, int count,
                                                                     std::int32_t* index) {
   const float* const values = rows + blockIdx.x * stride;
-  __shared__ unsigned long long partial[kArgThreads / 32];
-  unsigned long long best = 0;
-  constexpr int kAtOnce = 8;  // loads of a thread in flight
-  for (int first = threadIdx.x; first < count; first += kAtOnce * kArgThreads) {
-    float loaded[kAtOnce];
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) loaded[k] = values[min(first + k * kArgThreads, count - 1)];
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      best = max(best, ordered(loaded[k], min(first + k * kArgThreads, count - 1)));
-    }
-  }
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2)
-    best = max(best, __shfl_xor_sync(0xffffffffu, best, offset));
-  if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = best;
-  __syncthreads();
+  const int found = place_of_largest<kArgThreads>(values, count);
   if (threadIdx.x != 0) return;
-  for (int i = 1; i < kArgThreads / 32; ++i) best = max(best, partial[i]);
-  const int found = static_cast<int>(0xffffffffu - static_cast<unsigned>(best));
   const float value = values[found];
   index[blockIdx.x] = isnan(value) || isinf(value) ? -1 : found;
 }

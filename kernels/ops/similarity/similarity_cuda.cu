@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/block.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/vector.cuh"
 #include "kernels/ops/reduce/reduce_cuda.h"
@@ -77,10 +78,7 @@ __global__ void __launch_bounds__(kThreads) products_kernel(const Products task)
 
 template <int kSide>
 Status launch_products(const Products& task, cudaStream_t stream) {
-  const auto blocks = [](std::int64_t items, std::int64_t each) {
-    return static_cast<unsigned>((items + each - 1) / each);
-  };
-  const dim3 grid(blocks(task.b_rows, kSide * kWarps), blocks(task.a_rows, kSide));
+  const dim3 grid(blocks_for(task.b_rows, kSide * kWarps), blocks_for(task.a_rows, kSide));
   products_kernel<kSide><<<grid, kThreads, 0, stream>>>(task);
   FOVEA_LAUNCH_CHECK("row products");
   return {};
@@ -264,9 +262,8 @@ __global__ void __launch_bounds__(kThreads)
 
 Status normalize_rows_cuda(Context& context, ConstTensorView x, TensorView y) {
   if (x.shape.elements() == 0) return {};
-  const auto blocks = static_cast<unsigned>((x.rows() + kWarps - 1) / kWarps);
-  normalize_kernel<<<blocks, kThreads, 0, stream_of(context)>>>(x.as<float>(), x.row_stride, y.as<float>(),
-                                                                y.row_stride, x.rows(), x.shape[1]);
+  normalize_kernel<<<blocks_for(x.rows(), kWarps), kThreads, 0, stream_of(context)>>>(
+      x.as<float>(), x.row_stride, y.as<float>(), y.row_stride, x.rows(), x.shape[1]);
   FOVEA_LAUNCH_CHECK("normalize rows");
   return {};
 }
@@ -285,13 +282,10 @@ Status farthest_rows_cuda(Context& context, ConstTensorView unit, TensorView ind
   const Workspace::Scope scope(context.workspace);
   const cudaStream_t stream = stream_of(context);
   const auto n = static_cast<int>(unit.rows()), width = static_cast<int>(unit.shape[1]);
-  const auto blocks = [](std::int64_t items, std::int64_t each) {
-    return static_cast<unsigned>((items + each - 1) / each);
-  };
   FOVEA_TRY(const TensorView nearest, context.workspace.take({n}, DType::f32));
   FOVEA_TRY(const TensorView chosen, context.workspace.take({n}, DType::f32));
   FOVEA_TRY(const TensorView pick, context.workspace.take({1}, DType::i32));
-  fill_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(chosen.as<float>(), 0.0f, n);
+  fill_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream>>>(chosen.as<float>(), 0.0f, n);
   FOVEA_LAUNCH_CHECK("fill");
   {
     const Workspace::Scope tile_scope(context.workspace);
@@ -299,7 +293,7 @@ Status farthest_rows_cuda(Context& context, ConstTensorView unit, TensorView ind
     for (std::int64_t first = 0; first < n; first += kTile) {
       const std::int64_t count = std::min<std::int64_t>(kTile, n - first);
       FOVEA_CHECK(row_products_cuda(context, unit.slice(first, count), unit, tile.slice(0, count)));
-      nearest_other_kernel<<<blocks(count, kWarps), kThreads, 0, stream>>>(
+      nearest_other_kernel<<<blocks_for(count, kWarps), kThreads, 0, stream>>>(
           tile.as<float>(), static_cast<int>(first), static_cast<int>(count), n,
           nearest.as<float>());
       FOVEA_LAUNCH_CHECK("nearest other row");
@@ -308,9 +302,9 @@ Status farthest_rows_cuda(Context& context, ConstTensorView unit, TensorView ind
   pick_kernel<<<1, kPickThreads, 0, stream>>>(nearest.as<float>(), n, chosen.as<float>(),
                                               pick.as<std::int32_t>());
   FOVEA_LAUNCH_CHECK("pick of a row");
-  fill_kernel<<<blocks(n, kThreads), kThreads, 0, stream>>>(nearest.as<float>(), -INFINITY, n);
+  fill_kernel<<<blocks_for(n, kThreads), kThreads, 0, stream>>>(nearest.as<float>(), -INFINITY, n);
   FOVEA_LAUNCH_CHECK("fill");
-  const unsigned grid = blocks(n, kWarps);
+  const unsigned grid = blocks_for(n, kWarps);
   FOVEA_TRY(const TensorView values, context.workspace.take({std::int64_t{grid}}, DType::f32));
   FOVEA_TRY(const TensorView places, context.workspace.take({std::int64_t{grid}}, DType::i32));
   FOVEA_TRY(const TensorView done, context.workspace.take({1}, DType::i32));
@@ -329,8 +323,7 @@ Status head_means_cuda(Context& context, ConstTensorView x, TensorView mean) {
   const std::int64_t items = mean.shape.elements();
   return with_float_type(x.dtype, [&](auto type) -> Status {
     using T = typename decltype(type)::type;
-    head_means_kernel<<<static_cast<unsigned>((items + kThreads - 1) / kThreads), kThreads, 0,
-                        stream_of(context)>>>(
+    head_means_kernel<<<blocks_for(items, kThreads), kThreads, 0, stream_of(context)>>>(
         reinterpret_cast<const T*>(x.data), x.row_stride, static_cast<int>(x.rows()),
         static_cast<int>(x.shape[1]), static_cast<int>(x.shape[2]), mean.as<float>(),
         mean.row_stride);

@@ -1,5 +1,6 @@
 #include <string>
 
+#include "kernels/ops/common/checks.h"
 #include "kernels/ops/survivors/survivors.h"
 #ifdef FOVEA_WITH_CUDA
 #include "kernels/ops/survivors/survivors_cuda.h"
@@ -10,14 +11,6 @@ namespace {
 
 Error wrong(const char* field, const std::string& message) {
   return make_error(ErrorCode::usage, message).in_field(field);
-}
-
-Status check_list(const Context& context, const char* field, ConstTensorView view, DType dtype,
-                  std::int64_t count) {
-  if (view.dtype == dtype && view.shape == Shape{count} && view.device == context.device) return {};
-  return wrong(field, "expected " + std::string(dtype_name(dtype)) + " " +
-                          Shape{count}.to_string() + " where the context computes, found " +
-                          dtype_name(view.dtype) + " " + view.shape.to_string());
 }
 
 Status check(const Context& context, const SurvivorList& list, std::int64_t present,

@@ -59,6 +59,7 @@ TEST_P(RowsTest, the_largest_can_stay_where_it_was_found) {
   };
   EXPECT_EQ(largest({1, 7, -3, 7}), 1);
   EXPECT_EQ(largest({-1}), 0);
+  EXPECT_EQ(largest({-1, -0.0f, 0.0f}), 1) << "zeros of either sign are equals";
   EXPECT_EQ(largest({1, std::numeric_limits<float>::quiet_NaN()}), -1);
   EXPECT_EQ(largest({1, std::numeric_limits<float>::infinity()}), -1);
 }
