@@ -137,18 +137,8 @@ Status BatchReplay::run_layer(Context& context, const DecoderBlock& block, std::
   std::vector<KvView> views;
   std::vector<std::int32_t> offsets{0};
   for (std::int64_t place = 0; place < places; ++place) {
-    KvView view;
-    view.key_pages = tables.first.key_pages + place * tables.page_stride;
-    view.value_pages = tables.first.value_pages + place * tables.page_stride;
-    view.length = tables.first.length + place * tables.length_stride;
-    view.page_tokens = tables.first.page_tokens;
-    view.max_length = static_cast<std::int32_t>(page_capacity_ * view.page_tokens);
-    view.kv_heads = static_cast<std::int32_t>(config_.kv_heads);
-    view.head_dim = static_cast<std::int32_t>(config_.head_dim);
-    view.key_head_stride = view.value_head_stride = view.page_tokens * config_.head_dim;
-    view.key_token_stride = view.value_token_stride = config_.head_dim;
-    view.dtype = stored_;
-    views.push_back(view);
+    views.push_back(tables.at(place).view(page_capacity_ * tables.first.page_tokens,
+                                          config_.kv_heads, config_.head_dim));
     offsets.push_back(offsets.back() + 1);
   }
   FOVEA_TRY(

@@ -101,18 +101,8 @@ Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlo
   FOVEA_CHECK(turn_and_write_last_row(context, table, projection.query, projection.key,
                                       projection.value, position,
                                       static_cast<float>(config.rope_theta)));
-  KvView view;
-  view.key_pages = table.key_pages;
-  view.value_pages = table.value_pages;
-  view.length = table.length;
-  view.max_length = static_cast<std::int32_t>(capacity * table.page_tokens);
-  view.page_tokens = table.page_tokens;
-  view.kv_heads = static_cast<std::int32_t>(config.kv_heads);
-  view.head_dim = static_cast<std::int32_t>(config.head_dim);
-  view.key_head_stride = view.value_head_stride = table.page_tokens * config.head_dim;
-  view.key_token_stride = view.value_token_stride = config.head_dim;
-  view.dtype = table.dtype;
-  const std::array<KvView, 1> views{view};
+  const std::array<KvView, 1> views{
+      table.view(capacity * table.page_tokens, config.kv_heads, config.head_dim)};
   const std::array<std::int32_t, 2> offsets{0, 1};
   FOVEA_TRY(const TensorView mixed,
             context.workspace.take(Shape{1, config.heads, config.head_dim}, block.activations));
