@@ -24,8 +24,7 @@ Result<AnswerWriter> AnswerWriter::create(const LlavaModel& model, const Questio
 }
 
 bool AnswerWriter::wants_logits() const {
-  return question_->sampling.temperature != 0.0 || question_->keep_logits ||
-         produced_ < question_->sampling.min_new_tokens;
+  return question_->keep_logits || produced_ < question_->sampling.min_new_tokens;
 }
 
 Result<std::int32_t> AnswerWriter::sample(std::span<const float> logits) {
@@ -39,8 +38,8 @@ Result<std::int32_t> AnswerWriter::sample(std::span<const float> logits) {
   return sampler_.sample(allowed);
 }
 
-Status AnswerWriter::say(ConstTensorView logits, std::int32_t largest, Answer& answer) {
-  std::int32_t token = largest;
+Status AnswerWriter::say(ConstTensorView logits, std::int32_t chosen, Answer& answer) {
+  std::int32_t token = chosen;
   if (!logits.empty()) {
     const std::span row(logits.as<float>(), static_cast<std::size_t>(logits.shape.elements()));
     FOVEA_TRY(token, sample(row));

@@ -23,14 +23,18 @@ class AnswerWriter {
   /// Tokens the answer may have, and those that may still come.
   std::int64_t most() const { return most_; }
   std::int64_t left() const { return most_ - produced_; }
-  /// Whether the next token cannot be told by the largest logit alone.
+  /// Whether the next token cannot be told without the logits on the host; once it can, never
+  /// again.
   bool wants_logits() const;
+  /// How the next token that was not asked for is chosen where its logits are; uses up a random
+  /// number if it takes one. By the largest logit where logits are wanted.
+  Draw next_draw() { return wants_logits() ? Draw{} : sampler_.next_draw(); }
   bool ended() const { return ended_; }
   const std::optional<Error>& error() const { return error_; }
 
   /// The next token: sampled from the logits, f32 [1, vocabulary] in the host's memory, where they
-  /// are given; else `largest`, the index of the largest, -1 for none. Errors: internal.
-  Status say(ConstTensorView logits, std::int32_t largest, Answer& answer);
+  /// are given; else `chosen`, as next_draw() said, -1 for none. Errors: internal.
+  Status say(ConstTensorView logits, std::int32_t chosen, Answer& answer);
   /// Ends it with an error, as cancelled.
   void fail(Error error);
   void cancel() { ended_ = true; }

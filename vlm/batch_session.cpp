@@ -104,6 +104,8 @@ Status BatchSession::Impl::read(std::span<const std::unique_ptr<Running>> runner
     running.answer.pruning.positions = running.plan.positions;
     FOVEA_CHECK(record_tower_stages(running.prompt, running.features, running.answer.pruning));
     running.state = model->decoder().new_state();
+    FOVEA_TRY(running.writer,
+              AnswerWriter::create(*model, *running.question, running.next_position));
 
     FOVEA_TRY(const TensorView embeddings,
               context.workspace.take(Shape{layout.tokens(), config.hidden_size}, DType::f32));

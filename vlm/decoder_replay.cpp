@@ -88,10 +88,6 @@ Status send_pages(Context& context, const KvCache& cache, Replay& replay) {
   return {};
 }
 
-ConstTensorView bytes_of(const Draw& draw) {
-  return {reinterpret_cast<const std::byte*>(&draw), DType::u8, {1, sizeof(Draw)}};
-}
-
 Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlock& block,
                  const KvTable& table, std::int64_t capacity, ConstTensorView position,
                  TensorView hidden) {
@@ -150,7 +146,7 @@ Result<std::int64_t> Decoder::order_step(Context& context, const StepStart& star
   };
   if (start.token) FOVEA_CHECK(send_numbers());
   const bool draws = start.draw.has_value();
-  if (draws) FOVEA_CHECK(copy(context, bytes_of(*start.draw), replay.draw.view()));
+  if (draws) FOVEA_CHECK(copy(context, draws_view({&*start.draw, 1}), replay.draw.view()));
   auto& [workspace, graph] = draws ? replay.drawing : replay.greedy;
   if (graph.empty()) {
     if (!start.token) return make_error(ErrorCode::internal, "another way of choosing began");
