@@ -48,7 +48,7 @@ struct BatchSession::Impl {
 
   bool prunes() const { return !policies.empty(); }
   Result<Policy*> policy(std::size_t place);
-  Status prepare(Running& running, const std::map<const Image*, PictureFeatureCache::Found>& seen);
+  Status prepare(Running& running, std::map<const Image*, PictureFeatureCache::Found>& seen);
   Status read(std::span<const std::unique_ptr<Running>> runners, TensorView logits);
 };
 

@@ -46,9 +46,9 @@ Result<Policy*> BatchSession::Impl::policy(std::size_t place) {
   return policies[place].get();
 }
 
-/// The prompt of a question whose pictures were seen.
+/// The prompt of a question whose pictures were seen: it counts the times of those that nobody did.
 Status BatchSession::Impl::prepare(Running& running,
-                                   const std::map<const Image*, PictureFeatureCache::Found>& seen) {
+                                   std::map<const Image*, PictureFeatureCache::Found>& seen) {
   const Question& question = *running.question;
   const DecoderConfig& config = model->config().decoder;
   std::vector<PromptPart> parts;
@@ -59,8 +59,8 @@ Status BatchSession::Impl::prepare(Running& running,
   }
   std::vector<PromptPicture> shown;
   for (const auto& image : question.images) {
-    const PictureFeatureCache::Found& found = seen.at(image.get());
-    if (found.fresh) {
+    PictureFeatureCache::Found& found = seen.at(image.get());
+    if (std::exchange(found.fresh, false)) {
       running.answer.timings.preprocess += found.features->preprocess_ms;
       running.answer.timings.vision += found.features->vision_ms;
       running.answer.timings.projector += found.features->projector_ms;

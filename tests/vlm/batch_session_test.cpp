@@ -308,6 +308,28 @@ TEST(BatchSession, whatever_a_question_wants_it_draws_what_it_draws_alone) {
   }
 }
 
+TEST(BatchSession, pictures_with_the_same_pixels_go_through_the_tower_once) {
+  const auto image = picture(10);
+  std::vector<Question> questions{question("what is this", image), question("where", picture(10)),
+                                  question("why", picture(30)), question("who", image)};
+  const auto batch = small_batch(4);
+  const auto seen = [](const auto& answers) {
+    std::vector<bool> each;
+    for (const auto& answer : answers) each.push_back(answer && answer->timings.vision > 0);
+    return each;
+  };
+  const auto answers = batch->answer(questions);
+  EXPECT_EQ(seen(answers), (std::vector<bool>{true, false, true, false}));
+  auto session = Session::create(small(), {.threads = 2, .chat_template = "llava-1.5"});
+  ASSERT_TRUE(session);
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    const auto alone = (*session)->ask(questions[i]);
+    ASSERT_TRUE(alone && answers[i]);
+    EXPECT_EQ(answers[i]->token_ids, alone->token_ids) << i;
+  }
+  for (const auto one : seen(batch->answer(questions))) EXPECT_FALSE(one) << "kept from before";
+}
+
 TEST(BatchSession, cancelling_keeps_what_was_said_and_ends_the_rest) {
   std::vector<Question> questions;
   for (int i = 0; i < 6; ++i) {
