@@ -52,8 +52,8 @@ class DecoderBatch {
   Status prepare();
   /// One more token for every sequence: the one entered, followed, or chosen by the step before.
   /// draws: how each place chooses from the logits after it, by draw_indices(); empty: all take the
-  /// largest. Errors: usage (not one a place), cancelled, out_of_memory, device; the states are
-  /// then of no more use.
+  /// largest. Errors: usage (not one a place; nothing was done), cancelled, out_of_memory, device:
+  /// the states are then of no more use.
   Status step(std::span<const Draw> draws = {});
   /// The choices of the earliest step that was not asked for: for each place the index drawn, or
   /// that of its largest logit, the lowest among equals; -1 where there is none.

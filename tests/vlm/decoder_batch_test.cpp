@@ -159,8 +159,9 @@ Sampler sampler(const SamplingOptions& options) {
 
 /// Tokens of a prompt alone, the first one being the choice after it: sampled from logits on the
 /// host.
-std::vector<std::int32_t> alone(const SmallDecoder& model, const Prompt& prompt, std::size_t index,
-                                std::size_t count, const SamplingOptions& sampling = {}) {
+std::vector<std::int32_t> alone(Context& context, const SmallDecoder& model, const Prompt& prompt,
+                                std::size_t index, std::size_t count,
+                                const SamplingOptions& sampling) {
   SmallDecoder::Options options;
   options.policy = prompt.policy.get();
   auto run =
@@ -173,8 +174,14 @@ std::vector<std::int32_t> alone(const SmallDecoder& model, const Prompt& prompt,
     return token ? *token : 0;
   };
   std::vector<std::int32_t> tokens{choose()};
+  auto logits =
+      Tensor::allocate({1, model.decoder().config().vocab_size}, DType::f32, context.device);
+  EXPECT_TRUE(logits);
   while (tokens.size() < count) {
-    model.decode(*run, tokens.back());
+    const Status decoded =
+        model.decoder().decode(context, tokens.back(), run->state, logits->view(), nullptr);
+    EXPECT_TRUE(decoded) << decoded.error().to_string();
+    run->logits = fetched(context, std::as_const(*logits).view());
     tokens.push_back(choose());
   }
   return tokens;
@@ -242,7 +249,7 @@ void answer_side_by_side(const DeviceCase& device, std::size_t ahead,
     }
   }
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    EXPECT_EQ(said[i], alone(model, prompts[i], i, said[i].size(), sampling[i]))
+    EXPECT_EQ(said[i], alone(context, model, prompts[i], i, said[i].size(), sampling[i]))
         << "sequence " << i;
   }
 }
