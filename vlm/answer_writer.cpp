@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
 #include <utility>
 
 #include "kernels/ops/rows/rows.h"
+#include "vlm/introspection.h"
 
 namespace fovea {
 
@@ -23,29 +25,31 @@ Result<AnswerWriter> AnswerWriter::create(const LlavaModel& model, const Questio
   return writer;
 }
 
-bool AnswerWriter::wants_logits() const {
-  return question_->keep_logits || produced_ < question_->sampling.min_new_tokens;
+bool AnswerWriter::looks_at_logits() const {
+  return question_->keep_logits || bars_ends();
 }
 
-Result<std::int32_t> AnswerWriter::sample(std::span<const float> logits) {
-  if (produced_ >= question_->sampling.min_new_tokens) return sampler_.sample(logits);
-  std::vector<float> allowed(logits.begin(), logits.end());
-  for (const std::int32_t end : model_->config().eos_token_ids) {
-    if (static_cast<std::size_t>(end) < allowed.size()) {
-      allowed[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
+Result<std::int32_t> AnswerWriter::choose(ConstTensorView logits, Answer& answer,
+                                          std::vector<double>* maxima) {
+  const std::span row(logits.as<float>(), static_cast<std::size_t>(logits.shape.elements()));
+  std::span<const float> allowed = row;
+  std::vector<float> without_ends;
+  if (bars_ends()) {
+    without_ends.assign(row.begin(), row.end());
+    for (const std::int32_t end : model_->config().eos_token_ids) {
+      if (static_cast<std::size_t>(end) < row.size()) {
+        without_ends[static_cast<std::size_t>(end)] = -std::numeric_limits<float>::infinity();
+      }
     }
+    allowed = without_ends;
   }
-  return sampler_.sample(allowed);
+  FOVEA_TRY(const std::int32_t token, sampler_.sample(allowed));
+  if (maxima != nullptr) maxima->push_back(largest_probability(allowed));
+  if (question_->keep_logits) answer.logits.insert(answer.logits.end(), row.begin(), row.end());
+  return token;
 }
 
-Status AnswerWriter::say(ConstTensorView logits, std::int32_t chosen, Answer& answer) {
-  std::int32_t token = chosen;
-  if (!logits.empty()) {
-    const std::span row(logits.as<float>(), static_cast<std::size_t>(logits.shape.elements()));
-    FOVEA_TRY(token, sample(row));
-    if (question_->keep_logits) answer.logits.insert(answer.logits.end(), row.begin(), row.end());
-  }
-  if (token < 0) return no_largest_index();
+std::string AnswerWriter::add(std::int32_t token, Answer& answer) {
   answer.token_ids.push_back(token);
   ++produced_;
   const auto& ends = model_->config().eos_token_ids;
@@ -54,9 +58,18 @@ Status AnswerWriter::say(ConstTensorView logits, std::int32_t chosen, Answer& an
     ended_ = true;
     return {};
   }
-  stream_.push(token);
   answer.finish_reason = FinishReason::length;
   ended_ = left() <= 0;
+  return stream_.push(token);
+}
+
+Status AnswerWriter::say(ConstTensorView logits, std::int32_t chosen, Answer& answer) {
+  std::int32_t token = chosen;
+  if (!logits.empty()) {
+    FOVEA_TRY(token, choose(logits, answer));
+  }
+  if (token < 0) return no_largest_index();
+  add(token, answer);
   return {};
 }
 
@@ -65,9 +78,10 @@ void AnswerWriter::fail(Error error) {
   ended_ = true;
 }
 
-void AnswerWriter::finish(Answer& answer) {
-  stream_.finish();
+std::string AnswerWriter::finish(Answer& answer) {
+  std::string held_back = stream_.finish();
   answer.text = stream_.text();
+  return held_back;
 }
 
 }  // namespace fovea

@@ -27,8 +27,8 @@ Status check_question(const Question& question) {
       .with_remedy("Ask it by itself");
 }
 
-bool wants_logits(const std::unique_ptr<Running>& running) {
-  return running->writer->wants_logits();
+bool looks_at_logits(const std::unique_ptr<Running>& running) {
+  return running->writer->looks_at_logits();
 }
 
 /// How each one's next token is chosen; empty where nobody draws.
@@ -45,7 +45,7 @@ Status say_next(Context& context, Running& running, ConstTensorView logits, std:
                 std::int32_t chosen) {
   Workspace::Scope host_scope(context.host().workspace);
   ConstTensorView wanted;
-  if (running.writer->wants_logits()) {
+  if (running.writer->looks_at_logits()) {
     FOVEA_TRY(wanted, to_host(context, logits.slice(static_cast<std::int64_t>(row), 1)));
   }
   return running.writer->say(wanted, chosen, running.answer);
@@ -271,7 +271,7 @@ Status BatchCall::step() {
   if (running_.empty()) return {};
   Stopwatch watch;
   const Status stepped = [&]() -> Status {
-    const bool host = std::any_of(running_.begin(), running_.end(), wants_logits);
+    const bool host = std::any_of(running_.begin(), running_.end(), looks_at_logits);
     if (batch_.pending() == 0) FOVEA_CHECK(batch_.step(next_draws(running_)));
     // On a GPU the next step is ordered before these choices are here; one token too many of an
     // answer that turns out to be at its end is not looked at.
@@ -294,7 +294,7 @@ Status BatchCall::say(std::span<const std::int32_t> choices) {
     Running& running = *running_[place];
     AnswerWriter& writer = *running.writer;
     if (writer.ended()) continue;
-    const bool sampled_here = writer.wants_logits();
+    const bool sampled_here = writer.looks_at_logits();
     const Status said = say_next(context_, running, batch_.logits(), place, choices[place]);
     if (!said) {
       writer.fail(said.error());
