@@ -63,8 +63,8 @@ std::string AnswerWriter::add(std::int32_t token, Answer& answer) {
   return stream_.push(token);
 }
 
-Status AnswerWriter::say(ConstTensorView logits, std::int32_t largest, Answer& answer) {
-  std::int32_t token = largest;
+Status AnswerWriter::say(ConstTensorView logits, std::int32_t chosen, Answer& answer) {
+  std::int32_t token = chosen;
   if (!logits.empty()) {
     FOVEA_TRY(token, choose(logits, answer));
   }

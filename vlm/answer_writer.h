@@ -27,10 +27,12 @@ class AnswerWriter {
   bool draws() const { return question_->sampling.temperature != 0.0; }
   Sampler& sampler() { return sampler_; }
   /// Whether the next token's logits are looked at, however it is chosen: they are kept, or have
-  /// end tokens that must not be.
+  /// end tokens that must not be. Once they are not, no later ones are.
   bool looks_at_logits() const;
-  /// Whether the next token cannot be told by the largest logit alone.
-  bool wants_logits() const { return draws() || looks_at_logits(); }
+  /// How a token is chosen where its logits are computed: one call for each, in their order, uses
+  /// up its random number. Where the logits are looked at, that uses it up, and this says the
+  /// largest.
+  Draw next_draw() { return looks_at_logits() ? Draw{} : sampler_.next_draw(); }
   bool ended() const { return ended_; }
   const std::optional<Error>& error() const { return error_; }
 
@@ -41,9 +43,9 @@ class AnswerWriter {
   /// Goes on with that token, and ends with it where it is an end token or the last there is room
   /// for. Returns the text that became final with it.
   std::string add(std::int32_t token, Answer& answer);
-  /// Both, where logits are given; else the token is `largest`, the index of the largest, -1 for
-  /// none. Errors: internal.
-  Status say(ConstTensorView logits, std::int32_t largest, Answer& answer);
+  /// Both, where logits are given; else the token is `chosen`, as next_draw() said, -1 for none.
+  /// Errors: internal.
+  Status say(ConstTensorView logits, std::int32_t chosen, Answer& answer);
   /// Ends it with an error, as cancelled.
   void fail(Error error);
   void cancel() { ended_ = true; }

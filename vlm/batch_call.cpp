@@ -27,6 +27,30 @@ Status check_question(const Question& question) {
       .with_remedy("Ask it by itself");
 }
 
+bool looks_at_logits(const std::unique_ptr<Running>& running) {
+  return running->writer->looks_at_logits();
+}
+
+/// How each one's next token is chosen; empty where nobody draws.
+std::vector<Draw> next_draws(const Runners& runners) {
+  std::vector<Draw> draws;
+  for (const auto& running : runners) draws.push_back(running->writer->next_draw());
+  const bool any = std::any_of(draws.begin(), draws.end(),
+                               [](const Draw& draw) { return draw.temperature > 0.0; });
+  return any ? draws : std::vector<Draw>{};
+}
+
+/// The next token of an answer: the one chosen, or sampled here from its row of logits.
+Status say_next(Context& context, Running& running, ConstTensorView logits, std::size_t row,
+                std::int32_t chosen) {
+  Workspace::Scope host_scope(context.host().workspace);
+  ConstTensorView wanted;
+  if (running.writer->looks_at_logits()) {
+    FOVEA_TRY(wanted, to_host(context, logits.slice(static_cast<std::int64_t>(row), 1)));
+  }
+  return running.writer->say(wanted, chosen, running.answer);
+}
+
 }  // namespace
 
 std::vector<Result<Answer>> BatchCall::run() {
@@ -209,21 +233,15 @@ Status BatchCall::read_pass(Runners& pass) {
 
 /// First tokens, and a place in the batch for each answer that goes on.
 Status BatchCall::start(Runners& pass, TensorView logits) {
-  Workspace::Scope host_scope(context_.host().workspace);
-  const bool host = std::any_of(pass.begin(), pass.end(), [](const auto& running) {
-    return running->writer->wants_logits();
-  });
-  ConstTensorView rows;
-  std::vector<std::int32_t> choices(pass.size(), -1);
-  if (host) {
-    FOVEA_TRY(rows, to_host(context_, logits));
-  } else {
-    FOVEA_TRY(const TensorView there, context_.workspace.take({logits.rows()}, DType::i32));
+  FOVEA_TRY(const TensorView there, context_.workspace.take({logits.rows()}, DType::i32));
+  if (const std::vector<Draw> draws = next_draws(pass); draws.empty()) {
     FOVEA_CHECK(largest_index(context_, logits, there));
-    FOVEA_TRY(const Arriving arriving, Arriving::start(context_, there));
-    FOVEA_TRY(const auto arrived, arriving.wait());
-    choices.assign(arrived.begin(), arrived.end());
+  } else {
+    FOVEA_TRY(const ConstTensorView how, to_device(context_, draws_view(draws)));
+    FOVEA_CHECK(draw_indices(context_, logits, how, there));
   }
+  FOVEA_TRY(const Arriving arriving, Arriving::start(context_, there));
+  FOVEA_TRY(const auto choices, arriving.wait());
   const double now = since_call_.elapsed_ms();
   for (std::size_t i = 0; i < pass.size(); ++i) {
     std::unique_ptr<Running> running = std::move(pass[i]);
@@ -232,10 +250,7 @@ Status BatchCall::start(Runners& pass, TensorView logits) {
         account(running->answer.pruning, budget_shape(*session_.model),
                 running->prompt.layout.tokens() - running->prompt.layout.visual_count());
     running->features.clear();
-    const auto row = static_cast<std::int64_t>(i);
-    const Status said = running->writer->say(host ? rows.slice(row, 1) : ConstTensorView{},
-                                             choices[i], running->answer);
-    if (!said) {
+    if (const Status said = say_next(context_, *running, logits, i, choices[i]); !said) {
       bytes_ -= running->bytes;
       finish(running->index, said.error());
       continue;
@@ -256,42 +271,34 @@ Status BatchCall::step() {
   if (running_.empty()) return {};
   Stopwatch watch;
   const Status stepped = [&]() -> Status {
-    const bool host = std::any_of(running_.begin(), running_.end(), [](const auto& running) {
-      return running->writer->wants_logits();
-    });
-    if (batch_.pending() == 0) FOVEA_CHECK(batch_.step());
+    const bool host = std::any_of(running_.begin(), running_.end(), looks_at_logits);
+    if (batch_.pending() == 0) FOVEA_CHECK(batch_.step(next_draws(running_)));
     // On a GPU the next step is ordered before these choices are here; one token too many of an
     // answer that turns out to be at its end is not looked at.
     const bool all_go_on = std::all_of(running_.begin(), running_.end(), [](const auto& running) {
       return running->writer->left() >= 2;
     });
     if (context_.on_cuda() && !host && all_go_on && batch_.pending() == 1) {
-      FOVEA_CHECK(batch_.step());
-    }
-    Workspace::Scope host_scope(context_.host().workspace);
-    ConstTensorView rows;
-    if (host) {
-      FOVEA_TRY(rows, to_host(context_, batch_.logits()));
+      FOVEA_CHECK(batch_.step(next_draws(running_)));
     }
     FOVEA_TRY(const auto choices, batch_.chosen());
-    FOVEA_CHECK(say(rows, choices));
+    FOVEA_CHECK(say(choices));
     return drop_ended(false);
   }();
   session_.timings.decode += watch.elapsed_ms();
   return stepped;
 }
 
-Status BatchCall::say(const ConstTensorView& logits, std::span<const std::int32_t> choices) {
+Status BatchCall::say(std::span<const std::int32_t> choices) {
   for (std::size_t place = 0; place < running_.size(); ++place) {
     Running& running = *running_[place];
     AnswerWriter& writer = *running.writer;
     if (writer.ended()) continue;
-    const auto row = static_cast<std::int64_t>(place);
-    const Status said =
-        writer.say(logits.empty() ? logits : logits.slice(row, 1), choices[place], running.answer);
+    const bool sampled_here = writer.looks_at_logits();
+    const Status said = say_next(context_, running, batch_.logits(), place, choices[place]);
     if (!said) {
       writer.fail(said.error());
-    } else if (!logits.empty() && !writer.ended()) {
+    } else if (sampled_here && !writer.ended()) {
       FOVEA_CHECK(batch_.follow(place, running.answer.token_ids.back()));
     }
   }
@@ -305,7 +312,7 @@ Status BatchCall::drop_ended(bool drain) {
   if (!drain && std::none_of(running_.begin(), running_.end(), ended)) return {};
   while (batch_.pending() > 0) {
     FOVEA_TRY(const auto choices, batch_.chosen());
-    FOVEA_CHECK(say({}, choices));
+    FOVEA_CHECK(say(choices));
   }
   for (std::size_t place = running_.size(); place-- > 0;) {
     if (!running_[place]->writer->ended()) continue;

@@ -48,7 +48,7 @@ struct BatchSession::Impl {
 
   bool prunes() const { return !policies.empty(); }
   Result<Policy*> policy(std::size_t place);
-  Status prepare(Running& running, const std::map<const Image*, PictureFeatureCache::Found>& seen);
+  Status prepare(Running& running, std::map<const Image*, PictureFeatureCache::Found>& seen);
   Status read(std::span<const std::unique_ptr<Running>> runners, TensorView logits);
 };
 
@@ -79,7 +79,7 @@ class BatchCall {
   /// Those of a pass that have not gone on end with an error.
   void fail(Runners& pass, const Error& error);
   Status step();
-  Status say(const ConstTensorView& logits, std::span<const std::int32_t> choices);
+  Status say(std::span<const std::int32_t> choices);
   Status drop_ended(bool drain);
   void finish(std::size_t index, Result<Answer> answer);
   void finish_answer(Running& running);

@@ -46,6 +46,7 @@ Status BatchReplay::make_room(Context& context, std::int64_t places, std::int64_
   if (pages > page_capacity_) page_capacity_ = pages + kSpare;
   const Device device = context.device;
   FOVEA_TRY(tokens_, Tensor::allocate({places}, DType::i32, device));
+  FOVEA_TRY(draws_, Tensor::allocate({places, sizeof(Draw)}, DType::u8, device));
   FOVEA_TRY(choices_, Tensor::allocate({places}, DType::i32, device));
   FOVEA_TRY(by_, Tensor::allocate({places}, DType::i32, device));
   FOVEA_TRY(lengths_, Tensor::allocate({layers, places}, DType::i32, device));
@@ -62,12 +63,14 @@ Status BatchReplay::empty_places(Context& context) {
   FOVEA_CHECK(copy(context, table_view(zeros, config_.layers), positions_.view()));
   FOVEA_CHECK(copy(context, i32_view(std::span(zeros).first(static_cast<std::size_t>(capacity_))),
                    by_.view()));
+  FOVEA_CHECK(draw(context, {}));
   return tell(context, {});
 }
 
 Status BatchReplay::seat(Context& context, const Model& model,
-                         std::span<const DecoderState* const> states) {
+                         std::span<const DecoderState* const> states, bool draws) {
   seated_ = static_cast<std::int64_t>(states.size());
+  drawing_ = draws;
   const std::int64_t used = places_for(seated_);
   std::int64_t pages_used = 1;
   for (const DecoderState* state : states) {
@@ -75,10 +78,11 @@ Status BatchReplay::seat(Context& context, const Model& model,
   }
   FOVEA_CHECK(make_room(context, used, pages_used));
   stored_ = states.front()->cache.dtype();
-  if (Graph& graph = graphs_[used]; graph.empty()) {
+  if (Graph& graph = graphs_[{used, draws}]; graph.empty()) {
     // Recording runs the step once, which must not move anybody on.
     FOVEA_CHECK(empty_places(context));
-    FOVEA_TRY(graph, Graph::record(context, workspace_, [&] { return run(context, model, used); }));
+    FOVEA_TRY(graph,
+              Graph::record(context, workspace_, [&] { return run(context, model, used, draws); }));
   }
   const auto places = static_cast<std::size_t>(capacity_);
   const auto layers = static_cast<std::size_t>(config_.layers);
@@ -105,6 +109,12 @@ Status BatchReplay::tell(Context& context, const std::vector<std::int32_t>& toke
   std::vector<std::int32_t> all = tokens;
   all.resize(static_cast<std::size_t>(capacity_));  // some token where nobody sits
   return copy(context, i32_view(all), tokens_.view());
+}
+
+Status BatchReplay::draw(Context& context, std::span<const Draw> draws) {
+  std::vector<Draw> all(draws.begin(), draws.end());
+  all.resize(static_cast<std::size_t>(capacity_));
+  return copy(context, draws_view(all), draws_.view());
 }
 
 KvTables BatchReplay::tables(std::int64_t layer) const {
@@ -137,18 +147,8 @@ Status BatchReplay::run_layer(Context& context, const DecoderBlock& block, std::
   std::vector<KvView> views;
   std::vector<std::int32_t> offsets{0};
   for (std::int64_t place = 0; place < places; ++place) {
-    KvView view;
-    view.key_pages = tables.first.key_pages + place * tables.page_stride;
-    view.value_pages = tables.first.value_pages + place * tables.page_stride;
-    view.length = tables.first.length + place * tables.length_stride;
-    view.page_tokens = tables.first.page_tokens;
-    view.max_length = static_cast<std::int32_t>(page_capacity_ * view.page_tokens);
-    view.kv_heads = static_cast<std::int32_t>(config_.kv_heads);
-    view.head_dim = static_cast<std::int32_t>(config_.head_dim);
-    view.key_head_stride = view.value_head_stride = view.page_tokens * config_.head_dim;
-    view.key_token_stride = view.value_token_stride = config_.head_dim;
-    view.dtype = stored_;
-    views.push_back(view);
+    views.push_back(tables.at(place).view(page_capacity_ * tables.first.page_tokens,
+                                          config_.kv_heads, config_.head_dim));
     offsets.push_back(offsets.back() + 1);
   }
   FOVEA_TRY(
@@ -168,7 +168,7 @@ Status BatchReplay::run_layer(Context& context, const DecoderBlock& block, std::
   return run_mlp(context, config_, block, hidden);
 }
 
-Status BatchReplay::run(Context& context, const Model& model, std::int64_t places) {
+Status BatchReplay::run(Context& context, const Model& model, std::int64_t places, bool draws) {
   const ConstTensorView by = std::as_const(by_).view();
   FOVEA_CHECK(increase(context, lengths_.view(), by));
   FOVEA_TRY(const TensorView hidden,
@@ -181,13 +181,14 @@ Status BatchReplay::run(Context& context, const Model& model, std::int64_t place
   const TensorView logits = logits_.view().slice(0, places);
   const TensorView choices = choices_.view().slice(0, places);
   FOVEA_CHECK(model.decoder.logits(context, hidden, logits));
-  FOVEA_CHECK(largest_index(context, logits, choices));
+  FOVEA_CHECK(draws ? draw_indices(context, logits, draws_.view().slice(0, places), choices)
+                    : largest_index(context, logits, choices));
   FOVEA_CHECK(next_tokens(context, choices, tokens));
   return increase(context, positions_.view(), by);
 }
 
 Status BatchReplay::step(Context& context) {
-  return graphs_[places_for(seated_)].launch(context);
+  return graphs_[{places_for(seated_), drawing_}].launch(context);
 }
 
 }  // namespace fovea

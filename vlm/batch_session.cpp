@@ -46,9 +46,9 @@ Result<Policy*> BatchSession::Impl::policy(std::size_t place) {
   return policies[place].get();
 }
 
-/// The prompt of a question whose pictures were seen.
+/// The prompt of a question whose pictures were seen: it counts the times of those that nobody did.
 Status BatchSession::Impl::prepare(Running& running,
-                                   const std::map<const Image*, PictureFeatureCache::Found>& seen) {
+                                   std::map<const Image*, PictureFeatureCache::Found>& seen) {
   const Question& question = *running.question;
   const DecoderConfig& config = model->config().decoder;
   std::vector<PromptPart> parts;
@@ -59,8 +59,8 @@ Status BatchSession::Impl::prepare(Running& running,
   }
   std::vector<PromptPicture> shown;
   for (const auto& image : question.images) {
-    const PictureFeatureCache::Found& found = seen.at(image.get());
-    if (found.fresh) {
+    PictureFeatureCache::Found& found = seen.at(image.get());
+    if (std::exchange(found.fresh, false)) {
       running.answer.timings.preprocess += found.features->preprocess_ms;
       running.answer.timings.vision += found.features->vision_ms;
       running.answer.timings.projector += found.features->projector_ms;
@@ -104,6 +104,8 @@ Status BatchSession::Impl::read(std::span<const std::unique_ptr<Running>> runner
     running.answer.pruning.positions = running.plan.positions;
     FOVEA_CHECK(record_tower_stages(running.prompt, running.features, running.answer.pruning));
     running.state = model->decoder().new_state();
+    FOVEA_TRY(running.writer,
+              AnswerWriter::create(*model, *running.question, running.next_position));
 
     FOVEA_TRY(const TensorView embeddings,
               context.workspace.take(Shape{layout.tokens(), config.hidden_size}, DType::f32));

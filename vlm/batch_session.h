@@ -55,11 +55,12 @@ class BatchSession {
   /// nothing is kept but its pictures. What is wrong with one question is the error of its answer
   /// and nobody else's: those of Session::ask(), unsupported for what a batch does not offer
   /// (continue_conversation, trace, introspect, observe), out_of_memory where the keys and values
-  /// of its prompt and longest answer alone exceed options.memory_bytes. Greedy answers in f32 are
-  /// Session::ask()'s; where products of more rows round differently, logits may differ in their
-  /// last bits. Timings of an answer: preprocess to prefill are its share of what was done
-  /// together, first_token and total count from the call. Setting *cancel ends all: answers under
-  /// way keep their text so far, and all that are not final come back as cancelled.
+  /// of its prompt and longest answer alone exceed options.memory_bytes. Answers in f32 are
+  /// Session::ask()'s, drawn ones too; where products of more rows round differently, logits may
+  /// differ in their last bits, and seldom a draw falls to the neighbour. Timings of an answer:
+  /// preprocess to prefill are its share of what was done together, first_token and total count
+  /// from the call. Setting *cancel ends all: answers under way keep their text so far, and all
+  /// that are not final come back as cancelled.
   std::vector<Result<Answer>> answer(std::span<const Question> questions,
                                      const Callback& on_answer = {},
                                      const std::atomic<bool>* cancel = nullptr);

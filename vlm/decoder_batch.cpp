@@ -74,10 +74,14 @@ Status DecoderBatch::follow(std::size_t place, std::int32_t token) {
   return {};
 }
 
-Status DecoderBatch::step() {
+Status DecoderBatch::step(std::span<const Draw> draws) {
   if (sequences_.empty()) return {};
+  if (!draws.empty() && draws.size() != size()) {
+    return make_error(ErrorCode::usage, std::to_string(draws.size()) + " draws for " +
+                                            std::to_string(size()) + " sequences");
+  }
   if (context_.cancelled()) return make_error(ErrorCode::cancelled, "stopped while answering");
-  FOVEA_CHECK(context_.on_cuda() ? step_on_gpu() : step_on_cpu());
+  FOVEA_CHECK(context_.on_cuda() ? step_on_gpu(draws) : step_on_cpu(draws));
   for (Sequence& sequence : sequences_) --sequence.most;
   return {};
 }
@@ -103,7 +107,7 @@ ConstTensorView DecoderBatch::logits() const {
   return all.slice(0, static_cast<std::int64_t>(size()));
 }
 
-Status DecoderBatch::step_on_cpu() {
+Status DecoderBatch::step_on_cpu(std::span<const Draw> draws) {
   const DecoderConfig& config = decoder_.config();
   const auto count = static_cast<std::int64_t>(size());
   if (logits_.empty() || logits_.shape()[0] < count) {
@@ -137,7 +141,8 @@ Status DecoderBatch::step_on_cpu() {
   const TensorView logits = logits_.view().slice(0, count);
   FOVEA_CHECK(decoder_.logits(context_, hidden, logits));
   const TensorView choices = choices_.view().slice(0, count);
-  FOVEA_CHECK(largest_index(context_, logits, choices));
+  FOVEA_CHECK(draws.empty() ? largest_index(context_, logits, choices)
+                            : draw_indices(context_, logits, draws_view(draws), choices));
   given_next({choices.as<std::int32_t>(), size()});
   FOVEA_TRY(Arriving arriving, Arriving::start(context_, choices));
   pending_.push_back(std::move(arriving));
@@ -145,11 +150,12 @@ Status DecoderBatch::step_on_cpu() {
 }
 
 Status DecoderBatch::prepare() {
-  return context_.on_cuda() && !sequences_.empty() ? seat() : Status{};
+  return context_.on_cuda() && !sequences_.empty() ? seat(drawing_) : Status{};
 }
 
-/// The replay's tables are those of who sits there, with pages for the steps to come.
-Status DecoderBatch::seat() {
+/// The replay's tables are those of who sits there, with pages for the steps to come. draws: whether
+/// these choose by draws.
+Status DecoderBatch::seat(bool draws) {
   const Decoder::Impl& impl = *decoder_.impl_;
   if (replay_ == nullptr) {
     FOVEA_TRY(replay_, BatchReplay::of(context_, impl.config, &impl.blocks));
@@ -158,8 +164,8 @@ Status DecoderBatch::seat() {
   if (pending && (changed_ || followed_)) {
     return make_error(ErrorCode::internal, "a batch changed while a step was pending");
   }
-  if (!changed_ && steps_left_ > 0) return {};
-  if (pending) {  // new pages alone: who sits there goes on with what the last step chose
+  if (!changed_ && steps_left_ > 0 && draws == drawing_) return {};
+  if (pending) {  // same people: they go on with what the last step chose
     FOVEA_TRY(const auto last, pending_.back().wait());
     given_next(last);
   }
@@ -170,20 +176,22 @@ Status DecoderBatch::seat() {
     FOVEA_CHECK(sequence.state->cache.reserve(context_, static_cast<std::int32_t>(steps)));
     states.push_back(sequence.state);
   }
-  FOVEA_CHECK(replay_->seat(context_, {decoder_, impl.embeddings, impl.blocks}, states));
+  FOVEA_CHECK(replay_->seat(context_, {decoder_, impl.embeddings, impl.blocks}, states, draws));
   changed_ = false;
+  drawing_ = draws;
   followed_ = true;
   return {};
 }
 
-Status DecoderBatch::step_on_gpu() {
-  FOVEA_CHECK(seat());
+Status DecoderBatch::step_on_gpu(std::span<const Draw> draws) {
+  FOVEA_CHECK(seat(!draws.empty()));
   if (followed_) {
     std::vector<std::int32_t> tokens;
     for (const Sequence& sequence : sequences_) tokens.push_back(sequence.token);
     FOVEA_CHECK(replay_->tell(context_, tokens));
   }
   followed_ = false;
+  if (!draws.empty()) FOVEA_CHECK(replay_->draw(context_, draws));
   FOVEA_CHECK(replay_->step(context_));
   --steps_left_;
   for (const Sequence& sequence : sequences_) {

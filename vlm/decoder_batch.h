@@ -9,6 +9,7 @@
 
 #include "kernels/context.h"
 #include "kernels/fetch.h"
+#include "kernels/ops/draw/draw.h"
 #include "vlm/decoder.h"
 
 namespace fovea {
@@ -43,17 +44,19 @@ class DecoderBatch {
   void leave(std::size_t place);
   /// All leave, and what is pending is not asked for.
   void clear();
-  /// What comes next at a place where the largest logit is not to be taken. Errors: usage.
+  /// What comes next at a place where the choice of the step is not to be taken. Errors: usage.
   Status follow(std::size_t place, std::int32_t token);
 
   /// Makes the next step ready as far as that goes without its tokens: where a GPU still reads the
   /// prompts, the host need not wait for them. Errors: out_of_memory, device.
   Status prepare();
   /// One more token for every sequence: the one entered, followed, or chosen by the step before.
-  /// Errors: cancelled, out_of_memory, device; the states are then of no more use.
-  Status step();
-  /// The choices of the earliest step that was not asked for: for each place the index of its
-  /// largest logit, the lowest among equals, or -1 where there is none.
+  /// draws: how each place chooses from the logits after it, by draw_indices(); empty: all take the
+  /// largest. Errors: usage (not one a place; nothing was done), cancelled, out_of_memory, device:
+  /// the states are then of no more use.
+  Status step(std::span<const Draw> draws = {});
+  /// The choices of the earliest step that was not asked for: for each place the index drawn, or
+  /// that of its largest logit, the lowest among equals; -1 where there is none.
   Result<std::vector<std::int32_t>> chosen();
   /// Of the last step: f32 [size(), vocabulary] where the context computes.
   ConstTensorView logits() const;
@@ -65,9 +68,9 @@ class DecoderBatch {
     std::int32_t token = 0;  // given next; on a GPU known while nothing is pending
   };
 
-  Status step_on_cpu();
-  Status step_on_gpu();
-  Status seat();
+  Status step_on_cpu(std::span<const Draw> draws);
+  Status step_on_gpu(std::span<const Draw> draws);
+  Status seat(bool draws);
   Status check_token(std::int32_t token) const;
   /// The choices of the last step, as the tokens of the one to come.
   void given_next(std::span<const std::int32_t> choices);
@@ -81,6 +84,7 @@ class DecoderBatch {
   // On a GPU.
   std::shared_ptr<BatchReplay> replay_;
   bool changed_ = true;          // who is there, since the replay's tables were written
+  bool drawing_ = false;         // what the replay was told of how steps choose
   bool followed_ = false;        // tokens that the replay does not know
   std::int64_t steps_left_ = 0;  // for which there are pages
 };

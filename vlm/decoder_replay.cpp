@@ -88,10 +88,6 @@ Status send_pages(Context& context, const KvCache& cache, Replay& replay) {
   return {};
 }
 
-ConstTensorView bytes_of(const Draw& draw) {
-  return {reinterpret_cast<const std::byte*>(&draw), DType::u8, {1, sizeof(Draw)}};
-}
-
 Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlock& block,
                  const KvTable& table, std::int64_t capacity, ConstTensorView position,
                  TensorView hidden) {
@@ -101,18 +97,8 @@ Status run_layer(Context& context, const DecoderConfig& config, const DecoderBlo
   FOVEA_CHECK(turn_and_write_last_row(context, table, projection.query, projection.key,
                                       projection.value, position,
                                       static_cast<float>(config.rope_theta)));
-  KvView view;
-  view.key_pages = table.key_pages;
-  view.value_pages = table.value_pages;
-  view.length = table.length;
-  view.max_length = static_cast<std::int32_t>(capacity * table.page_tokens);
-  view.page_tokens = table.page_tokens;
-  view.kv_heads = static_cast<std::int32_t>(config.kv_heads);
-  view.head_dim = static_cast<std::int32_t>(config.head_dim);
-  view.key_head_stride = view.value_head_stride = table.page_tokens * config.head_dim;
-  view.key_token_stride = view.value_token_stride = config.head_dim;
-  view.dtype = table.dtype;
-  const std::array<KvView, 1> views{view};
+  const std::array<KvView, 1> views{
+      table.view(capacity * table.page_tokens, config.kv_heads, config.head_dim)};
   const std::array<std::int32_t, 2> offsets{0, 1};
   FOVEA_TRY(const TensorView mixed,
             context.workspace.take(Shape{1, config.heads, config.head_dim}, block.activations));
@@ -160,7 +146,7 @@ Result<std::int64_t> Decoder::order_step(Context& context, const StepStart& star
   };
   if (start.token) FOVEA_CHECK(send_numbers());
   const bool draws = start.draw.has_value();
-  if (draws) FOVEA_CHECK(copy(context, bytes_of(*start.draw), replay.draw.view()));
+  if (draws) FOVEA_CHECK(copy(context, draws_view({&*start.draw, 1}), replay.draw.view()));
   auto& [workspace, graph] = draws ? replay.drawing : replay.greedy;
   if (graph.empty()) {
     if (!start.token) return make_error(ErrorCode::internal, "another way of choosing began");

@@ -227,24 +227,12 @@ KvTable KvCache::table(int layer_index) const {
 
 KvView KvCache::view(int layer_index) const {
   const Layer& layer = layers_[static_cast<std::size_t>(layer_index)];
-  KvView view;
-  if (on_device()) {
-    const KvTable there = table(layer_index);
-    view.key_pages = there.key_pages;
-    view.value_pages = there.value_pages;
-    view.length = there.length;
-  } else {
-    view.key_pages = layer.key_pages.data();
-    view.value_pages = layer.value_pages.data();
-    view.length = &layer.length;
-  }
-  view.max_length = layer.length;
-  view.page_tokens = kPageTokens;
-  view.kv_heads = static_cast<std::int32_t>(kv_heads_);
-  view.head_dim = static_cast<std::int32_t>(head_dim_);
-  view.key_head_stride = view.value_head_stride = kPageTokens * head_dim_;
-  view.key_token_stride = view.value_token_stride = head_dim_;
-  view.dtype = dtype_;
+  if (on_device()) return table(layer_index).view(layer.length, kv_heads_, head_dim_);
+  const KvTable none{.page_tokens = kPageTokens, .dtype = dtype_};
+  KvView view = none.view(layer.length, kv_heads_, head_dim_);
+  view.key_pages = layer.key_pages.data();
+  view.value_pages = layer.value_pages.data();
+  view.length = &layer.length;
   return view;
 }
 

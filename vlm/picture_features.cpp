@@ -221,6 +221,8 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
     std::shared_ptr<const PreparedImage> prepared;
   };
   std::vector<Fresh> together;
+  std::map<Key, std::size_t> first_places;
+  std::vector<std::pair<std::size_t, std::size_t>> again;  // a place, and where it is shown first
   std::vector<std::pair<std::vector<Fresh>, PicturesUnderWay>> groups;
   // Perhaps there was room for fewer.
   const auto one_by_one = [&](const std::vector<Fresh>& group) {
@@ -249,6 +251,10 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
       found[place] = Found{std::move(known), false};
       continue;
     }
+    if (const auto [first, is_new] = first_places.emplace(one.key, place); !is_new) {
+      again.emplace_back(place, first->second);
+      continue;
+    }
     auto features = prepare(context, model, image, aspect, one.prepared);
     if (!features) {
       found[place] = features.error();
@@ -269,6 +275,10 @@ std::vector<Result<PictureFeatureCache::Found>> PictureFeatureCache::get_all(
       found[one.place] =
           keep(one.key, aspect, pruner, std::move(one.features), std::move(under_way.pictures[i]));
     }
+  }
+  for (const auto& [place, first] : again) {
+    found[place] = *found[first];
+    if (*found[place]) (*found[place])->fresh = false;
   }
   std::vector<Result<Found>> all;
   for (auto& one : found) all.push_back(std::move(*one));

@@ -57,8 +57,8 @@ class PictureFeatureCache {
   /// the pruner.
   Result<Found> get(Context& context, const LlavaModel& model, const Image& image,
                     AspectMode aspect, const std::shared_ptr<TowerPruner>& pruner = nullptr);
-  /// The same for several pictures, none twice, in as few passes through the tower as they need.
-  /// What is wrong with one is its own error.
+  /// The same for several pictures in as few passes through the tower as they need; of those with
+  /// the same pixels only the first is computed. What is wrong with one is its own error.
   std::vector<Result<Found>> get_all(Context& context, const LlavaModel& model,
                                      std::span<const Image* const> images, AspectMode aspect,
                                      const std::shared_ptr<TowerPruner>& pruner = nullptr);

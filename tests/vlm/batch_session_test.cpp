@@ -140,6 +140,38 @@ INSTANTIATE_TEST_SUITE_P(
                       Setting{"zipvl", [] { return make_policy({.name = "zipvl"}); }}),
     [](const auto& tested) { return std::string(tested.param.name); });
 
+/// Two of three are drawn, each in its own way.
+void draw_some(std::vector<Question>& questions) {
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    if (i % 3 == 1) continue;
+    questions[i].sampling.temperature = 0.8 + 0.8 * static_cast<double>(i % 5);
+    questions[i].sampling.top_p = i % 2 == 0 ? 1.0 : 0.9;
+    questions[i].sampling.seed = i;
+  }
+}
+
+TEST(BatchSession, a_drawn_question_in_a_batch_is_the_one_asked_alone) {
+  std::vector<Question> questions = held_out_questions(8);
+  BatchOptions options{.threads = 2};
+  options.most = 5;
+  auto session = Session::create(bundled(), {.threads = 2});
+  auto batch = BatchSession::create(bundled(), options);
+  ASSERT_TRUE(session && batch);
+  const auto greedy = (*batch)->answer(questions);
+  draw_some(questions);
+  const auto answers = (*batch)->answer(questions);
+  std::size_t others = 0;
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    SCOPED_TRACE(questions[i].text);
+    const auto expected = (*session)->ask(questions[i]);
+    ASSERT_TRUE(expected && answers[i] && greedy[i]);
+    EXPECT_EQ(answers[i]->token_ids, expected->token_ids);
+    EXPECT_EQ(answers[i]->finish_reason, expected->finish_reason);
+    others += answers[i]->token_ids != greedy[i]->token_ids ? 1 : 0;
+  }
+  EXPECT_GE(others, questions.size() / 4) << "draws that decide nothing show nothing";
+}
+
 std::shared_ptr<const Image> picture(std::uint8_t tone) {
   Image image = Image::filled(90, 70, tone, 120, 40);
   for (int i = 0; i < 70; ++i) image.pixel(i, i)[2] = static_cast<std::uint8_t>(3 * i);
@@ -243,6 +275,59 @@ TEST(BatchSession, sampled_answers_and_logits_are_those_of_a_session) {
     }
     EXPECT_LE(difference, 1e-9 * norm);
   }
+}
+
+TEST(BatchSession, whatever_a_question_wants_it_draws_what_it_draws_alone) {
+  std::vector<Question> questions;
+  for (int i = 0; i < 12; ++i) {
+    Question& one = questions.emplace_back(
+        question("what is this", i % 4 == 3 ? nullptr : picture(static_cast<std::uint8_t>(9 * i)),
+                 4 + 9 * (i % 4)));
+    one.sampling.min_new_tokens = i % 3 == 2 ? 3 : 0;
+    one.keep_logits = i == 5;
+  }
+  draw_some(questions);
+  questions[11].sampling = questions[0].sampling;  // the seed is all that tells them apart
+  questions[11].images = questions[0].images;
+  questions[11].sampling.seed = 99;
+  auto session = Session::create(small(), {.threads = 2, .chat_template = "llava-1.5"});
+  ASSERT_TRUE(session);
+  std::vector<std::vector<std::int32_t>> expected;
+  for (const Question& one : questions) {
+    const auto answer = (*session)->ask(one);
+    ASSERT_TRUE(answer);
+    expected.push_back(answer->token_ids);
+  }
+  EXPECT_NE(expected[0], expected[11]);
+  for (const std::size_t most : {1u, 3u, 12u}) {
+    const auto answers = small_batch(most)->answer(questions);
+    for (std::size_t i = 0; i < questions.size(); ++i) {
+      ASSERT_TRUE(answers[i]) << answers[i].error().to_string();
+      EXPECT_EQ(answers[i]->token_ids, expected[i]) << i << " of " << most << " at once";
+    }
+  }
+}
+
+TEST(BatchSession, pictures_with_the_same_pixels_go_through_the_tower_once) {
+  const auto image = picture(10);
+  std::vector<Question> questions{question("what is this", image), question("where", picture(10)),
+                                  question("why", picture(30)), question("who", image)};
+  const auto batch = small_batch(4);
+  const auto seen = [](const auto& answers) {
+    std::vector<bool> each;
+    for (const auto& answer : answers) each.push_back(answer && answer->timings.vision > 0);
+    return each;
+  };
+  const auto answers = batch->answer(questions);
+  EXPECT_EQ(seen(answers), (std::vector<bool>{true, false, true, false}));
+  auto session = Session::create(small(), {.threads = 2, .chat_template = "llava-1.5"});
+  ASSERT_TRUE(session);
+  for (std::size_t i = 0; i < questions.size(); ++i) {
+    const auto alone = (*session)->ask(questions[i]);
+    ASSERT_TRUE(alone && answers[i]);
+    EXPECT_EQ(answers[i]->token_ids, alone->token_ids) << i;
+  }
+  for (const auto one : seen(batch->answer(questions))) EXPECT_FALSE(one) << "kept from before";
 }
 
 TEST(BatchSession, cancelling_keeps_what_was_said_and_ends_the_rest) {

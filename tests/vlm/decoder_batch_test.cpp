@@ -12,6 +12,7 @@
 #include "pruning/method.h"
 #include "support/small_decoder.h"
 #include "support/twins.h"
+#include "vlm/sampler.h"
 
 namespace fovea {
 namespace {
@@ -150,24 +151,46 @@ TEST_P(DecoderBatchTest, prompts_side_by_side_come_to_what_each_comes_to_alone) 
   }
 }
 
-/// Greedy tokens of a prompt alone, the first one being the choice after it.
-std::vector<std::int32_t> alone(const SmallDecoder& model, const Prompt& prompt, std::size_t index,
-                                std::size_t count) {
+Sampler sampler(const SamplingOptions& options) {
+  auto made = Sampler::create(options);
+  EXPECT_TRUE(made) << made.error().to_string();
+  return std::move(*made);
+}
+
+/// Tokens of a prompt alone, the first one being the choice after it: sampled from logits on the
+/// host.
+std::vector<std::int32_t> alone(Context& context, const SmallDecoder& model, const Prompt& prompt,
+                                std::size_t index, std::size_t count,
+                                const SamplingOptions& sampling) {
   SmallDecoder::Options options;
   options.policy = prompt.policy.get();
   auto run =
       model.prefill(prompt.layout, model.random_embeddings(prompt.layout, index + 1), options);
   EXPECT_TRUE(run);
-  std::vector<std::int32_t> tokens{arg_max(run->logits)};
+  Sampler chooser = sampler(sampling);
+  const auto choose = [&] {
+    const auto token = chooser.sample(run->logits);
+    EXPECT_TRUE(token);
+    return token ? *token : 0;
+  };
+  std::vector<std::int32_t> tokens{choose()};
+  auto logits =
+      Tensor::allocate({1, model.decoder().config().vocab_size}, DType::f32, context.device);
+  EXPECT_TRUE(logits);
   while (tokens.size() < count) {
-    model.decode(*run, tokens.back());
-    tokens.push_back(arg_max(run->logits));
+    const Status decoded =
+        model.decoder().decode(context, tokens.back(), run->state, logits->view(), nullptr);
+    EXPECT_TRUE(decoded) << decoded.error().to_string();
+    run->logits = fetched(context, std::as_const(*logits).view());
+    tokens.push_back(choose());
   }
   return tokens;
 }
 
 /// `ahead`: steps that are ordered before the choices of the first of them are asked for.
-void answer_side_by_side(const DeviceCase& device, std::size_t ahead) {
+/// `sampling`: of each of the five sequences; empty: all are greedy, and no draws are given.
+void answer_side_by_side(const DeviceCase& device, std::size_t ahead,
+                         std::vector<SamplingOptions> sampling = {}) {
   constexpr std::size_t kTokens = 90;  // past a page's end in every layer
   const SmallDecoder model(3, {device.device, 0});
   Context context = test_context(device.device);
@@ -182,15 +205,25 @@ void answer_side_by_side(const DeviceCase& device, std::size_t ahead) {
   DecoderBatch answering(context, model.decoder());
   std::vector<std::size_t> who;  // by place
   std::vector<std::vector<std::int32_t>> said(prompts.size());
+  const bool draws = !sampling.empty();
+  sampling.resize(prompts.size());
+  std::vector<Sampler> samplers;
+  for (const SamplingOptions& options : sampling) samplers.push_back(sampler(options));
   const auto enter = [&](std::size_t i) {
-    said[i].push_back(arg_max(row_of(batch.logits, i)));
+    const auto first = samplers[i].sample(row_of(batch.logits, i));
+    ASSERT_TRUE(first);
+    said[i].push_back(*first);
     ASSERT_TRUE(answering.enter(batch.states[i], said[i].back(), kTokens - 1));
     who.push_back(i);
   };
   for (std::size_t i = 0; i + 1 < prompts.size(); ++i) enter(i);
   for (std::size_t step = 0; !who.empty(); ++step) {
     while (answering.pending() < ahead) {
-      const Status ordered = answering.step();
+      std::vector<Draw> how;
+      for (const std::size_t i : who) {
+        if (draws) how.push_back(samplers[i].next_draw());
+      }
+      const Status ordered = answering.step(how);
       ASSERT_TRUE(ordered) << ordered.error().to_string();
     }
     const auto chosen = answering.chosen();
@@ -216,7 +249,8 @@ void answer_side_by_side(const DeviceCase& device, std::size_t ahead) {
     }
   }
   for (std::size_t i = 0; i < prompts.size(); ++i) {
-    EXPECT_EQ(said[i], alone(model, prompts[i], i, said[i].size())) << "sequence " << i;
+    EXPECT_EQ(said[i], alone(context, model, prompts[i], i, said[i].size(), sampling[i]))
+        << "sequence " << i;
   }
 }
 
@@ -226,6 +260,66 @@ TEST_P(DecoderBatchTest, sequences_that_enter_and_leave_say_what_each_says_alone
 
 TEST_P(DecoderBatchTest, steps_ordered_ahead_of_their_tokens_say_the_same) {
   answer_side_by_side(GetParam(), 2);
+}
+
+/// Two draw alike but for their seeds, two by other temperatures and masses; one is greedy.
+const std::vector<SamplingOptions> kMixed{{.temperature = 1.5, .seed = 5},
+                                          {},
+                                          {.temperature = 1.5, .seed = 6},
+                                          {.temperature = 0.7, .top_p = 0.8, .seed = 5},
+                                          {.temperature = 3, .top_p = 0.5, .seed = 9}};
+
+TEST_P(DecoderBatchTest, drawn_and_greedy_sequences_say_what_each_says_alone) {
+  answer_side_by_side(GetParam(), 1, kMixed);
+}
+
+TEST_P(DecoderBatchTest, drawing_steps_ordered_ahead_of_their_tokens_say_the_same) {
+  answer_side_by_side(GetParam(), 2, kMixed);
+  answer_side_by_side(GetParam(), 3, kMixed);
+}
+
+TEST_P(DecoderBatchTest, steps_that_draw_and_steps_that_do_not_take_turns) {
+  const SmallDecoder model(3, {GetParam().device, 0});
+  Context context = test_context(GetParam().device);
+  const std::vector<Prompt> prompts{{simple_layout(3, 16, 5, 4), nullptr},
+                                    {simple_layout(3, 16, 9, 4), nullptr}};
+  Batch batch;
+  ASSERT_TRUE(read_batch(context, model, prompts, batch));
+  constexpr int kSteps = 12;
+  const SamplingOptions options{.temperature = 2, .seed = 3};
+  DecoderBatch answering(context, model.decoder());
+  for (DecoderState& state : batch.states) ASSERT_TRUE(answering.enter(state, 7, kSteps));
+  const std::vector<Draw> too_few(1);
+  const Status refused = answering.step(too_few);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::usage);
+  std::vector<Sampler> samplers{sampler(options), sampler(options)};
+  std::vector<std::vector<std::int32_t>> said(prompts.size());
+  for (int step = 0; step < kSteps; ++step) {
+    std::vector<Draw> how;
+    if (step % 3 != 2) {
+      for (Sampler& one : samplers) how.push_back(one.next_draw());
+    }
+    ASSERT_TRUE(answering.step(how));
+    if (step == 0) continue;
+    const auto chosen = answering.chosen();  // of the step before
+    ASSERT_TRUE(chosen);
+    for (std::size_t i = 0; i < said.size(); ++i) said[i].push_back((*chosen)[i]);
+  }
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    auto run =
+        model.prefill(prompts[i].layout, model.random_embeddings(prompts[i].layout, i + 1), {});
+    ASSERT_TRUE(run);
+    Sampler one = sampler(options);
+    std::int32_t token = 7;
+    for (int step = 0; step + 1 < kSteps; ++step) {
+      model.decode(*run, token);
+      const auto next = step % 3 == 2 ? arg_max(run->logits) : one.sample(run->logits);
+      ASSERT_TRUE(next);
+      token = *next;
+      EXPECT_EQ(said[i][static_cast<std::size_t>(step)], token) << i << " at step " << step;
+    }
+  }
 }
 
 TEST_P(DecoderBatchTest, a_token_that_is_not_the_largest_can_follow) {

@@ -16,6 +16,13 @@ struct Draw {
   double uniform = 0.0;      // in [0, 1)
 };
 
+/// Draws of the host as draw_indices() takes them, u8 [n, sizeof(Draw)].
+inline ConstTensorView draws_view(std::span<const Draw> draws) {
+  return {reinterpret_cast<const std::byte*>(draws.data()),
+          DType::u8,
+          {static_cast<std::int64_t>(draws.size()), sizeof(Draw)}};
+}
+
 /// Logits of one row at most, so that sums of masses are exact.
 inline constexpr std::int64_t kMostDrawnFrom = std::int64_t{1} << 20;
 

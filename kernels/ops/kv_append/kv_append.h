@@ -18,6 +18,9 @@ struct KvTable {
   std::int32_t* length = nullptr;
   std::int32_t page_tokens = 0;
   DType dtype = DType::f32;  // of the pages
+
+  /// For attention, where there are so many tokens at most.
+  KvView view(std::int64_t most_tokens, std::int64_t kv_heads, std::int64_t head_dim) const;
 };
 
 /// Writes rows [tokens, kv_heads, head_dim] (any float type, row strides allowed) behind the first
@@ -54,6 +57,8 @@ struct KvTables {
   KvTable first;
   std::int64_t page_stride = 0;    // in addresses
   std::int64_t length_stride = 0;  // in numbers
+
+  KvTable at(std::int64_t sequence) const;
 };
 
 /// turn_and_write_last_row() of one row for each sequence: query [n, heads, head_dim], key and
