@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -253,7 +254,7 @@ void time_few_rows(Context& context, const Ceilings& ceilings) {
 
 // ---- Attention -----------------------------------------------------------------------------------
 
-/// Keys and values of several layers, so that a decode step reads from memory.
+/// Keys and values of several layers, so that a decode step reads from memory; or of a layer's sequences.
 struct Cache {
   Cache(Context& context, std::int32_t tokens, std::int32_t kv_heads, std::int32_t head_dim, int layers, DType dtype)
       : length(sent(context, std::vector<std::int32_t>{tokens})) {
@@ -318,6 +319,32 @@ void time_attention(Context& context, const AttentionShape& shape, const Ceiling
   const double bytes = 2.0 * static_cast<double>(dtype_size(shape.dtype)) * shape.head_dim *
                        (static_cast<double>(shape.tokens) * shape.kv_heads + static_cast<double>(shape.rows) * shape.heads);
   print(shape.name, seconds, std::max(operations / ceilings.matrix, bytes / ceilings.copy));
+}
+
+/// A step of 32 sequences, with and without the keys read early.
+void time_batched_decode(Context& context, std::int32_t tokens, const Ceilings& ceilings) {
+  constexpr std::int32_t kSequences = 32, kHeads = 32, kHeadDim = 128;
+  const int layers = tokens < 300 ? 8 : 3;
+  const Cache cache(context, tokens, kHeads, kHeadDim, layers * kSequences, DType::bf16);
+  const Tensor query = filled(context, {kSequences, kHeads, kHeadDim}, DType::bf16);
+  Tensor out = must(Tensor::allocate({kSequences, kHeads, kHeadDim}, DType::bf16, context.device));
+  std::array<std::int32_t, kSequences + 1> offsets;
+  std::iota(offsets.begin(), offsets.end(), 0);
+  AttentionArgs args;
+  args.query = query.view();
+  args.row_offsets = offsets;
+  args.scale = 1.0f / std::sqrt(static_cast<float>(kHeadDim));
+  args.out = out.view();
+  for (const bool settled : {false, true}) {
+    args.history_settled = settled;
+    const double seconds = graph_seconds(context, 24, [&](int i) {
+      args.kv = std::span(cache.views).subspan(static_cast<std::size_t>(i % layers) * kSequences, kSequences);
+      must(attention(context, args));
+    });
+    const double bytes = 4.0 * kHeadDim * kHeads * kSequences * (tokens + 1.0);
+    const std::string name = "decode of 32 sequences at " + std::to_string(tokens) + (settled ? ", read early" : "");
+    print(name.c_str(), seconds, bytes / ceilings.copy);
+  }
 }
 
 struct ScoreShape {
@@ -398,6 +425,7 @@ int main() {
        }) {
     time_attention(context, shape, ceilings);
   }
+  for (const std::int32_t tokens : {72, 96, 200, 656}) time_batched_decode(context, tokens, ceilings);
   for (const ScoreShape& shape : {
            ScoreShape{"scores, 1 row x 576, sum over heads", 1, 576, Reduction::sum, Reduction::sum},
            ScoreShape{"scores, 29 rows x 576, sums over rows and heads", 29, 576, Reduction::sum, Reduction::sum},

@@ -232,6 +232,80 @@ TEST_P(AttentionTest, a_history_read_early_changes_nothing) {
   }
 }
 
+/// Rows that follow a sequence, some of it empty or long.
+Problem decoded_rows(std::int32_t sequences, std::int32_t heads, std::int32_t kv_heads, std::int32_t head_dim) {
+  Problem problem;
+  problem.heads = heads;
+  problem.kv_heads = kv_heads;
+  problem.head_dim = head_dim;
+  problem.page_tokens = 64;
+  for (std::int32_t s = 0; s < sequences; ++s) {
+    problem.sequences.push_back({1, s < 4 ? s : s % 16 == 10 ? 300 : 23 * s % 90});
+  }
+  return problem;
+}
+
+TEST_P(AttentionTest, decoded_rows_of_many_sequences_equal_dense) {
+  // As many kv heads as a GPU has room for at a time, and fewer.
+  for (const std::int32_t head_dim : {8, 64, 72, 136}) {
+    SCOPED_TRACE(::testing::Message() << "heads of " << head_dim);
+    Problem problem = decoded_rows(32, 32, 32, head_dim);
+    problem.bias = head_dim == 64;
+    expect_equals_dense(problem, {.padding = head_dim == 8 ? 7 : 8});
+  }
+  for (const std::int32_t group : {1, 3, 13}) {
+    for (const std::int32_t head_dim : {56, 128, 256}) {
+      SCOPED_TRACE(::testing::Message() << group << " heads a kv head, of " << head_dim);
+      expect_equals_dense(decoded_rows(32, 9 * group, 9, head_dim), {.padding = 8});
+    }
+  }
+}
+
+TEST_P(AttentionTest, several_rows_of_many_sequences_equal_dense) {
+  for (const std::int32_t page_tokens : {1, 8, 1000}) {
+    SCOPED_TRACE(page_tokens);
+    Problem problem = decoded_rows(32, 16, 16, 32);
+    problem.page_tokens = page_tokens;
+    problem.layout = page_tokens == 8 ? KvLayout::token_major : KvLayout::head_major;
+    for (std::size_t s = 0; s < problem.sequences.size(); ++s) {
+      problem.sequences[s].rows = static_cast<std::int32_t>(s % 4);
+    }
+    expect_equals_dense(problem, {.padding = 8});
+  }
+}
+
+TEST_P(AttentionTest, a_history_of_many_sequences_read_early_changes_nothing) {
+  for (const std::int32_t sequences : {12, 32}) {
+    for (const std::int32_t kv_heads : {8, 32}) {
+      SCOPED_TRACE(::testing::Message() << sequences << " sequences, " << kv_heads << " kv heads");
+      Solved solved(decoded_rows(sequences, 32, kv_heads, 64), GetParam(), 14);
+      const Solved::Answer plain = solved.run(1);
+      const Solved::Answer early = solved.run(1, {.history_settled = true});
+      ASSERT_TRUE(plain.status && early.status);
+      EXPECT_TRUE(same_bits(plain.out, early.out));
+      EXPECT_TRUE(same_bits(plain.lse, early.lse));
+    }
+  }
+}
+
+TEST_P(AttentionTest, a_decoded_row_depends_on_its_sequence_alone) {
+  for (const std::int32_t kv_heads : {8, 32}) {
+    Solved solved(decoded_rows(32, 32, kv_heads, 64), GetParam(), 15);
+    const Solved::Answer clean = solved.run(1);
+    const std::size_t row = 32 * 64, dirty_row = 17;
+    std::fill_n(solved.query.begin() + static_cast<std::ptrdiff_t>(dirty_row * row), row,
+                std::numeric_limits<float>::quiet_NaN());
+    const Solved::Answer dirty = solved.run(1);
+    for (std::size_t i = 0; i < clean.out.size(); ++i) {
+      const bool touched = i / row == dirty_row;
+      ASSERT_EQ(std::isnan(dirty.out[i]), touched) << i;
+      if (!touched) {
+        ASSERT_EQ(dirty.out[i], clean.out[i]) << i;
+      }
+    }
+  }
+}
+
 TEST_P(AttentionTest, lse_may_be_left_out) {
   Problem problem;
   problem.sequences = {{1, 40}, {33, 40}};
