@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/barrier.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops/attention/attention_decode.cuh"
@@ -206,7 +207,7 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
     }
     store_channel(launch, row_of(l), head_of(l), c, all);
   }
-  cluster.sync();  // nobody leaves while others read its share
+  leave_cluster();
 #endif
 }
 
@@ -219,21 +220,10 @@ int cluster_size(std::int64_t clusters, int multiprocessors) {
 
 template <class T, int kTeam, int kLanes>
 Status launch_clusters(const AttentionLaunch& launch, int size, cudaStream_t stream) {
-  cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(size), static_cast<unsigned>(blocks_of_lanes<kLanes>(launch)),
-                        static_cast<unsigned>(launch.sequences));
-  config.blockDim = dim3(kThreads<kLanes>);
-  config.stream = stream;
-  cudaLaunchAttribute attributes[2]{};
-  attributes[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attributes[0].val.programmaticStreamSerializationAllowed = 1;
-  attributes[1].id = cudaLaunchAttributeClusterDimension;
-  attributes[1].val.clusterDim.x = static_cast<unsigned>(size);
-  attributes[1].val.clusterDim.y = attributes[1].val.clusterDim.z = 1;
-  config.attrs = attributes;
-  config.numAttrs = 2;
-  FOVEA_CUDA_CHECK(cudaLaunchKernelEx(&config, cluster_attention_kernel<T, kTeam, kLanes>, launch));
-  return {};
+  const dim3 grid(static_cast<unsigned>(size), static_cast<unsigned>(blocks_of_lanes<kLanes>(launch)),
+                  static_cast<unsigned>(launch.sequences));
+  return launch_early_in_clusters(stream, "cluster attention", cluster_attention_kernel<T, kTeam, kLanes>, grid,
+                                  kThreads<kLanes>, 0, size, launch);
 }
 
 }  // namespace
