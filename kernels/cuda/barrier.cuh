@@ -58,7 +58,8 @@ __device__ __forceinline__ void pass_by(int id, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
-/// For all threads of a block: keeps it until the others of its cluster have come here too, and no longer read its shared memory.
+/// For all threads of a block: keeps it until the others of its cluster have come here too, and no longer
+/// read its shared memory.
 /// What was read there has arrived once it is computed with; writes elsewhere are not waited for.
 __device__ __forceinline__ void leave_cluster() {
   asm volatile("barrier.cluster.arrive.relaxed;\nbarrier.cluster.wait;" ::: "memory");
