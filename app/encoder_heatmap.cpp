@@ -249,12 +249,7 @@ Result<EncoderMaps> read_one(Context& context, const Run& run, const std::string
 Status run_all(Run& run) {
   FOVEA_TRY(Context context, make_context(run.tower.device(), run.threads));
   context.cancel = &interrupted();
-  std::error_code failure;
-  fs::create_directories(run.options.out, failure);
-  if (failure) {
-    return make_error(ErrorCode::io, "the folder cannot be made: " + failure.message())
-        .in_file(run.options.out);
-  }
+  FOVEA_CHECK(make_folder(run.options.out));
   const std::vector<std::string>& images = run.options.ask.images;
   const std::vector<std::string> stems = stems_of(images);
   for (std::size_t i = 0; i < images.size(); ++i) {

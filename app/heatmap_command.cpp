@@ -177,12 +177,7 @@ Result<std::vector<PictureFiles>> draw_all(const HeatmapOptions& options, const 
 /// Writes every file, or none: what was written before a failure is removed again.
 Result<std::vector<std::string>> write_all(const std::string& folder,
                                            const std::vector<PictureFiles>& all) {
-  std::error_code failure;
-  fs::create_directories(folder, failure);
-  if (failure) {
-    return make_error(ErrorCode::io, "the folder cannot be made: " + failure.message())
-        .in_file(folder);
-  }
+  FOVEA_CHECK(make_folder(folder));
   std::vector<std::string> written;
   const auto write_one = [&](const PictureFiles& files) -> Status {
     const auto path_of = [&](const std::string& name) {
@@ -206,7 +201,8 @@ Result<std::vector<std::string>> write_all(const std::string& folder,
   };
   for (const PictureFiles& files : all) {
     if (auto status = write_one(files); !status) {
-      for (const std::string& path : written) fs::remove(path, failure);
+      std::error_code ignored;
+      for (const std::string& path : written) fs::remove(path, ignored);
       return status.error();
     }
   }

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "app/text.h"
+#include "kernels/base/file.h"
 #include "kernels/base/npy.h"
 
 namespace fovea::app {
@@ -23,12 +24,7 @@ Status write_scores(const std::string& folder, ScoreRecord& record, const Answer
   for (const StageRecord& stage : answer.pruning.stages) {
     if (stage.when != Hook::vit_block) cuts.push_back(&stage);
   }
-  std::error_code failure;
-  std::filesystem::create_directories(folder, failure);
-  if (failure) {
-    return make_error(ErrorCode::io, "the folder could not be made: " + failure.message())
-        .in_file(folder);
-  }
+  FOVEA_CHECK(make_folder(folder));
   for (const ScoreRecord::Stage& stage : record.stages()) {
     const auto index = static_cast<std::size_t>(stage.index);
     if (index >= cuts.size()) {

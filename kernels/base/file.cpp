@@ -152,4 +152,11 @@ Status write_file_atomically(const std::string& path, std::string_view text) {
   return write_file_atomically(path, std::as_bytes(std::span(text)));
 }
 
+Status make_folder(const std::string& path) {
+  std::error_code failure;
+  std::filesystem::create_directories(path, failure);
+  if (!failure) return {};
+  return make_error(ErrorCode::io, "the folder cannot be made: " + failure.message()).in_file(path);
+}
+
 }  // namespace fovea

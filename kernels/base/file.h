@@ -1,5 +1,5 @@
 #pragma once
-// Whole-file reading with a cap, and writing that never leaves half a file.
+// Whole-file reading with a cap, writing that never leaves half a file, and folders.
 
 #include <cstddef>
 #include <span>
@@ -18,6 +18,9 @@ Result<std::string> read_file(const std::string& path, std::size_t max_bytes);
 /// whole new one. Errors: io (with the system's reason).
 Status write_file_atomically(const std::string& path, std::span<const std::byte> bytes);
 Status write_file_atomically(const std::string& path, std::string_view text);
+
+/// Makes a folder and those it lies in, where they are not there. Errors: io.
+Status make_folder(const std::string& path);
 
 /// SHA-256 of the bytes as 64 hexadecimal digits.
 std::string sha256_hex(std::span<const std::byte> bytes);

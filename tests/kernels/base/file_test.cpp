@@ -136,6 +136,19 @@ std::string digest_of(std::string_view text) {
   return sha256_hex(std::as_bytes(std::span(text)));
 }
 
+TEST(make_folder, makes_what_is_not_there_and_names_what_cannot_be) {
+  const TemporaryFolder folder;
+  const std::string deep = folder / "a/b";
+  EXPECT_TRUE(make_folder(deep));
+  EXPECT_TRUE(fs::is_directory(deep));
+  EXPECT_TRUE(make_folder(deep)) << "once more";
+  const std::string taken = folder.write("file", "x");
+  const Status refused = make_folder(taken);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, ErrorCode::io);
+  EXPECT_EQ(refused.error().file, taken);
+}
+
 TEST(sha256, equals_the_published_vectors) {
   // FIPS 180-4 examples (NIST), and the million letters of its appendix.
   EXPECT_EQ(digest_of(""), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
