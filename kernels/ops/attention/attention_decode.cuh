@@ -3,6 +3,7 @@
 // thread; what the teams of a block have summed is added over the teams of a warp, then over warps.
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/ops/attention/attention_launch.cuh"
 

@@ -5,8 +5,6 @@
 
 #include <cooperative_groups.h>
 
-#include <algorithm>
-
 #include "kernels/cuda/barrier.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/runtime.h"
@@ -211,10 +209,14 @@ __global__ void __launch_bounds__(kThreads<kLanes>)
 #endif
 }
 
-/// Blocks a cluster: enough to occupy the card twice.
-int cluster_size(std::int64_t clusters, int multiprocessors) {
-  int size = 1;
-  while (size < kMostBlocks && clusters * size < 2 * std::int64_t{multiprocessors}) size *= 2;
+/// Blocks a cluster: as many as occupy the card twice, or once with blocks of several lanes, of which a
+/// multiprocessor holds a single one; clusters do not pack well enough for more. 1 of many sequences,
+/// whose blocks have all keys each.
+int cluster_size(std::int64_t clusters, int multiprocessors, bool several_lanes) {
+  const int room = several_lanes ? multiprocessors : 2 * multiprocessors;
+  if (clusters >= (several_lanes ? room + room / 2 : room)) return 1;
+  int size = kMostBlocks;
+  while (size > 2 && clusters * size > room) size /= 2;
   return size;
 }
 
@@ -233,7 +235,7 @@ Status launch_decode_attention(const AttentionLaunch& launch, DType kv_type, int
   return with_team_and_lanes(launch, [&](auto team, auto lanes) -> Status {
     constexpr int kTeam = team, kLanes = lanes;
     const std::int64_t blocks = std::int64_t{blocks_of_lanes<kLanes>(launch)} * launch.sequences;
-    const int size = clusters ? cluster_size(blocks, multiprocessors) : 1;
+    const int size = clusters ? cluster_size(blocks, multiprocessors, kLanes > 1) : 1;
     if (size == 1) return launch_ring_attention(launch, kv_type, multiprocessors, stream);
     return with_float_type(kv_type, [&](auto type) {
       return launch_clusters<typename decltype(type)::type, kTeam, kLanes>(launch, size, stream);

@@ -57,8 +57,8 @@ Status launch_tensor_attention(const AttentionLaunch& launch, DType type, cudaSt
 Status launch_hopper_attention(const AttentionLaunch& launch, DType type, int multiprocessors,
                                cudaStream_t stream, bool* launched);
 
-/// Few lanes (row, head within a kv head) a sequence: the keys are split over the blocks of a cluster.
-/// page_shift of every sequence at least 0.
+/// Few lanes (row, head within a kv head) a sequence. The keys of few sequences are split over the blocks
+/// of a cluster. page_shift of every sequence at least 0.
 inline constexpr std::int32_t kMostDecodeLanes = 16;
 Status launch_decode_attention(const AttentionLaunch& launch, DType kv_type, int multiprocessors,
                                bool clusters, cudaStream_t stream);
