@@ -161,6 +161,7 @@ Status BatchReplay::run_layer(Context& context, const DecoderBlock& block, std::
   args.mask = MaskKind::causal;
   args.scale = attention_scale(config_);
   args.out = mixed;
+  args.history_settled = true;
   FOVEA_CHECK(attention(context, args));
   TensorView rows = mixed;
   rows.shape = Shape{places, config_.heads * config_.head_dim};
