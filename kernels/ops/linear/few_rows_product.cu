@@ -169,7 +169,8 @@ __global__ void __launch_bounds__(kBound)
   wait_for_previous();  // which may have read what is written now
   // Each block finishes its share of the outputs; the parts' sums are under way before the first is added.
   const int fours = kOutputs / kFour / parts;
-  for (int i = threadIdx.x; i < product.rows * fours; i += kThreads) {
+  const int work = threadIdx.x < kGroupThreads ? product.rows * fours : 0;
+  for (int i = threadIdx.x; i < work; i += kGroupThreads) {
     const int row = i / fours, within = (part * fours + i % fours) * kFour;
     float4 sums[kMostParts];
 #pragma unroll
