@@ -120,7 +120,21 @@ fuzz() {  # fuzz NAME: five minutes, going on from what earlier runs found
   local found=build/full/fuzz/$1
   mkdir -p "$found"
   "build/debug/tests/fuzz/$1_fuzz" -max_total_time=300 -seed="$RANDOM" -timeout=20 -rss_limit_mb=2048 \
-    -artifact_prefix="$found-" "$found" "tests/fuzz/corpus/$1"
+    -artifact_prefix="$found-" "$found" "tests/fuzz/corpus/$1" >"$found.log" 2>&1 && return
+  echo "Fuzzing $1 failed, see $found.log:"
+  tail -20 "$found.log"
+  return 1
+}
+
+fuzz_everything() {  # a harness a core
+  local harness name running=0 code=0
+  for harness in build/debug/tests/fuzz/*_fuzz; do
+    if ((running == jobs)); then wait -n || code=1; else ((++running)); fi
+    name=$(basename "$harness" _fuzz)
+    fuzz "$name" &
+  done
+  for ((; running > 0; --running)); do wait -n || code=1; done
+  return $code
 }
 
 run_everything() {
@@ -128,7 +142,7 @@ run_everything() {
   make_python
   step "Parity with transformers on random checkpoints" bash tests/parity/parity.sh --random --count 24
   step "Pruning against an eager decoder" bash tests/parity/parity.sh --pruned --count 12
-  local model questions shape harness name
+  local model questions shape name
   step "The CUDA sources for Ampere, Hopper and later cards" build_cuda_everywhere
   for name in drawing training; do
     step "Emoji World: $name" "$PYTHON" "tests/recipes/${name}_test.py"
@@ -148,10 +162,7 @@ run_everything() {
     -s "-screen 0 1920x1080x24" build/release/tests/gui_tests
   step "How quickly the viewer answers" python3 tests/gui/measure.py build/release/fovea-gui
   step "The Debian package on a clean root" bash tests/gui/deb_test.sh build/release build/full/deb
-  for harness in build/debug/tests/fuzz/*_fuzz; do
-    name=$(basename "$harness" _fuzz)
-    step "Fuzzing $name" fuzz "$name"
-  done
+  step "Fuzzing" fuzz_everything
   for shape in fovea-base llama-1.1b; do
     step "Benchmark of $shape" build/release/fovea bench --shape "$shape" --json "build/full/bench-$shape.json"
   done
@@ -172,5 +183,9 @@ bash app/install_packages.sh libgtest-dev qt6-base-dev \
 build_release
 build_sanitized
 build_cuda
-run_tests
-[[ -z $full ]] || run_everything
+if [[ -z $full ]]; then
+  run_tests
+  exit
+fi
+step "The tests of both builds" run_tests
+run_everything
