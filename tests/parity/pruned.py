@@ -92,6 +92,16 @@ class EagerDecoder:
         x = x + block.self_attn.o_proj(mixed)
         return x + block.mlp(block.post_attention_layernorm(x)), attention
 
+    def cells(self, ids):
+        """Of every visual token its index among the cells of all pictures, which a class token (-1) is not."""
+        vision = self.reference.config.vision_config
+        patches = (vision.image_size // vision.patch_size) ** 2
+        visual = ids.count(self.reference.image_token)
+        if visual % patches == 0:
+            return list(range(visual))
+        tokens = patches + 1
+        return [i // tokens * patches + i % tokens - 1 if i % tokens else -1 for i in range(visual)]
+
     def logits(self, x):
         return self.head(self.norm(x))
 
@@ -171,15 +181,16 @@ class AdaptInfer(Policy):  # arXiv 2508.06084
 
 
 class FastV(Policy):  # arXiv 2403.06764; the trend by index: arXiv 2508.17807
-    def __init__(self, layer, count, sigma):
-        self.layer, self.count, self.sigma = layer, count, sigma
+    def __init__(self, layer, count, sigma, cells):
+        self.layer, self.count, self.sigma, self.cells = layer, count, sigma, cells
 
     def before(self, layer, rows, previous):
         if layer != self.layer:
             return None
         scores = previous[:, -1].mean(0)[columns(rows)]
-        index = torch.tensor([rows.visual[i] for i in columns(rows)], dtype=torch.float64)
-        return chosen(rows, scores * torch.exp(-self.sigma * index / max(len(index) - 1, 1)), self.count)
+        index = torch.tensor([self.cells[rows.visual[i]] for i in columns(rows)], dtype=torch.float64)
+        weights = torch.exp(-self.sigma * index / max(max(self.cells), 1))
+        return chosen(rows, scores * weights.where(index >= 0, torch.ones(())), self.count)
 
 
 class Cut(Policy):
@@ -236,7 +247,7 @@ def settings(visual):
                 ["--prune", "fastv", "--prune-layers", "2", "--prune-keep", str(visual // 3), "--prune-positions", mode]
                 + debias,
                 lambda eager, ids, pixels, steps, m=mode, s=sigma: (
-                    eager.run(ids, pixels, FastV(2, visual // 3, s), m == "compact", steps), {}),
+                    eager.run(ids, pixels, FastV(2, visual // 3, s, eager.cells(ids)), m == "compact", steps), {}),
             )
     yield (
         "sgl, its own guide",

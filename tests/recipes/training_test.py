@@ -20,6 +20,7 @@ from emoji_world.atlas import build, save  # noqa: E402
 from emoji_world.batches import SLOTS, BatchMaker  # noqa: E402
 from emoji_world.model import ALONE, COMMON, UNUSED, Llava  # noqa: E402
 from emoji_world.render import Renderer  # noqa: E402
+from emoji_world.team import Team  # noqa: E402
 from emoji_world.tokenizer import Tokenizer, training_text  # noqa: E402
 from export import write_processor, write_weights  # noqa: E402
 from model import GRID, SIZES, Size  # noqa: E402
@@ -109,7 +110,8 @@ class Rows(unittest.TestCase):
 class Learning(unittest.TestCase):
     def test_the_loss_on_a_batch_learned_by_heart_falls(self):
         model = tiny_model().train()
-        learner = train.Learner("guide", model, model, train.optimiser_of(model))
+        learner = train.Learner("guide", model, model, train.optimiser_of(model), Team("cpu"),
+                                train.LEARNING_RATES["guide"], sparse=False)
         renderer = Renderer(ATLAS, "cpu", 1)
         for kind in SLOTS:
             inputs = train.prepare(BatchMaker(TOKENIZER, ATLAS, kind).make(2, Random(3)), renderer, 168)

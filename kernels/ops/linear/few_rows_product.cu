@@ -21,7 +21,7 @@ namespace {
 
 namespace cg = cooperative_groups;
 
-constexpr int kOutputs = 128, kHalf = 64;   // of a block, and of one product of its warpgroup
+constexpr int kOutputs = 128;               // of a block
 constexpr int kInputs = kTileRowBytes / 2;  // of a tile
 constexpr int kGroupThreads = 128, kThreads = kGroupThreads + 32;
 constexpr int kWeightBytes = kOutputs * kTileRowBytes;
@@ -29,7 +29,6 @@ constexpr int kRingBytes = 100 * 1024;  // at most: two blocks fit a multiproces
 constexpr int kMostRows = 64;           // beyond, reading rows takes its share and cuBLASLt is as fast
 constexpr int kMostParts = 4;           // blocks of a cluster
 constexpr int kLeastTiles = 4;          // of a block, where several divide the inputs
-constexpr int kPitch = kOutputs + 4;    // from row to row of the sums: a warp's writes meet no bank twice
 constexpr int kFour = 4;
 
 template <int kRows>
@@ -81,6 +80,8 @@ __global__ void __launch_bounds__(kBound)
                     const FewRows product) {
 #ifdef FOVEA_WGMMA
   constexpr int kRing = kStages<kRows>, kStageBytes = kTilesBytes<kRows>;
+  constexpr int kHalf = kOutputs / 2;   // of one product of the warpgroup
+  constexpr int kPitch = kOutputs + 4;  // from row to row of the sums: a warp's writes meet no bank twice
   static_assert(kRows * kPitch * sizeof(float) <= kRing * kStageBytes, "the sums take the ring's place");
   let_next_prepare();
   extern __shared__ uint4 shared16[];
