@@ -37,8 +37,6 @@ Status with_team_and_lanes(const AttentionLaunch& launch, const Run& run) {
   return with_lanes(std::integral_constant<int, 32>{});
 }
 
-#ifdef __CUDACC__
-
 inline constexpr int kEach = 8;  // channels of one thread
 
 /// Channel c of a team's thread whose neighbours' pieces of kPiece channels lie side by side.
@@ -168,7 +166,5 @@ __device__ __forceinline__ void store_channel(const AttentionLaunch& launch, std
     launch.lse[head * launch.lse_stride + row] = natural_lse(all.maximum, all.total);
   }
 }
-
-#endif  // __CUDACC__
 
 }  // namespace fovea

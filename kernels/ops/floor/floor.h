@@ -26,9 +26,9 @@ struct ProductShape {
 /// Seconds for one product of a shape, over weights packed beforehand, without bias or activation.
 struct ProductFloor {
   ProductShape shape;
-  double own_seconds = 0;      // Fovea's product
-  double library_seconds = 0;  // oneDNN's; 0 where there is none
-  double seconds = 0;          // the smaller of the two
+  double own_seconds = 0;      // Fovea's product; 0 where a GPU has none of its own
+  double library_seconds = 0;  // oneDNN's, on a GPU cuBLASLt's; 0 where there is none
+  double seconds = 0;          // the smaller of those there are
 };
 
 struct FloorReport {
